@@ -1,0 +1,246 @@
+"""The events: what the journal holds, what Kafka carries, byte for byte.
+
+Each event is one JSON object, the envelope's fields first. `encode` gives the canonical bytes: they
+are hashed, stored and published, and never encoded again. Amounts are strings of minor units.
+Times are RFC 3339 in UTC with six places and a Z, so that they sort as text.
+
+A ledger's events have one gapless `seq` from 1. A transaction is named by the `seq` of its event.
+The streams beside the journals (parties, statements, alert decisions) use the same envelope with
+`stream` in the place of `ledger`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+EVENT_MAX_BYTES = 60 * 1024
+"""Kafka's and the tile format's limits leave room above this."""
+
+Side = Literal["debit", "credit"]
+AccountClass = Literal["asset", "liability", "equity", "income", "expense"]
+Channel = Literal["ach", "wire", "instant", "card", "cash", "check", "internal"]
+AccountStatus = Literal["open", "debits_frozen", "credits_frozen", "frozen", "closed"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of a transaction. `amount` is positive; the side gives the direction."""
+
+    account: str
+    side: Side
+    amount: str
+    currency: str
+
+
+class Context(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the outside world calls this movement; every field is a token, a code or a party id."""
+
+    channel: Channel = "internal"
+    counterparty: str | None = None
+    """Opaque token of the other side (a party id, an account id of ours, or a keyed hash)."""
+    counterparty_bank: str | None = None
+    counterparty_country: str | None = None
+    """ISO 3166-1 alpha-2."""
+    rail_reference: str | None = None
+    """The reference that the bank's statement will carry."""
+    conductor: str | None = None
+    """Party id of the person who handed over or took the cash, where that is not the owner."""
+
+
+class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    v: int = SCHEMA_VERSION
+    ledger: str
+    seq: int
+    recorded_at: str
+    actor: str
+    """Who: a key's or user's id, never a name."""
+    request_id: str | None = None
+    """A UUID that ties the event to the request's log lines."""
+
+
+class LedgerOpened(_Event, frozen=True, tag="ledger.opened", kw_only=True):
+    """A set of books begins."""
+
+    currencies: list[str]
+    time_zone: str
+    cut_off: str
+    """Local wall time HH:MM at which the business day ends."""
+    calendar: str
+    chart: str
+    """Name and version of the chart of accounts, e.g. `us_fintech_fbo/1`."""
+
+
+class AccountOpened(_Event, frozen=True, tag="account.opened", kw_only=True):
+    """An account exists from here on, with balance zero."""
+
+    account: str
+    currency: str
+    account_class: AccountClass
+    normal_side: Side
+    custodial: bool
+    """Customers' money (true) or our own; never mixed in a roll-up."""
+    gl_code: str
+    owner: str | None = None
+    """Opaque party id."""
+    floor: str | None = None
+    """Lowest balance on the normal side, minor units as text, may be negative; None is unlimited."""
+    ceiling: str | None = None
+
+
+class AccountChanged(_Event, frozen=True, tag="account.changed", kw_only=True):
+    """An account was frozen, thawed or closed."""
+
+    account: str
+    status: AccountStatus
+    reason: str
+    """A code, e.g. `compliance_hold`, `customer_request`."""
+
+
+class TransactionPosted(_Event, frozen=True, tag="transaction.posted", kw_only=True):
+    """Money moved: entries balance per currency (P1)."""
+
+    kind: str
+    """From the catalogue, e.g. `payroll`, `card_purchase`, `ach_credit`, `reversal`."""
+    effective_at: str
+    """When it counts, RFC 3339 UTC."""
+    effective_date: str
+    """The day of `effective_at` in the ledger's time zone."""
+    business_date: str
+    """The banking day it belongs to: past the cut-off or on a holiday, the next one."""
+    entries: list[Entry]
+    context: Context = Context()
+    metadata: dict[str, str] = {}
+    idempotency_digest: str
+    """SHA-256 of ledger and key: the key itself may hold anything and is never kept."""
+    reverses: int | None = None
+    """`seq` of the transaction that this one reverses, wholly or in part."""
+    imposed: bool = False
+    """The outside world's doing (return, chargeback, bank fee): never refused (P4)."""
+    batch: str | None = None
+    """Common id of the transactions of one linked batch."""
+    approval: str | None = None
+    """Id of the approval row that this transaction consumed (P12)."""
+
+
+JournalEvent = LedgerOpened | AccountOpened | AccountChanged | TransactionPosted
+
+
+class _StreamEvent(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    v: int = SCHEMA_VERSION
+    stream: str
+    seq: int
+    recorded_at: str
+
+
+class PartyRegistered(_StreamEvent, frozen=True, tag="party.registered", kw_only=True):
+    """What others may know of a party: nothing personal. A later version replaces an earlier one."""
+
+    party: str
+    kind: Literal["person", "business"]
+    country: str
+    risk_tier: Literal["low", "medium", "high"]
+    version: int
+    erased: bool = False
+
+
+class StatementAccountRegistered(
+    _StreamEvent, frozen=True, tag="statement_account.registered", kw_only=True
+):
+    """A partner's account whose statements are compared with one ledger account."""
+
+    statement_account: str
+    """Token of the bank's account number."""
+    ledger: str
+    account: str
+    bank: str
+    purpose: Literal["fbo", "operating", "stated_balance"]
+    """`stated_balance`: a source that states a balance for an account, without lines."""
+    rounded_half_minor_per_entry: int = 0
+    """1 where the ledger's amounts were rounded from a finer source: each entry may then differ by
+    half a minor unit. 0 demands equality."""
+
+
+class StatementReceived(_StreamEvent, frozen=True, tag="statement.received", kw_only=True):
+    """One day of one bank account, as the bank states it."""
+
+    statement: str
+    """Id of the statement in the vault's file store."""
+    statement_account: str
+    bank: str
+    statement_date: str
+    currency: str
+    opening_balance: str | None
+    """Signed minor units as text; from our side: what the bank owes us is positive."""
+    closing_balance: str
+    line_count: int
+    format: Literal["bai2", "camt.053"]
+
+
+class StatementLine(_StreamEvent, frozen=True, tag="statement.line", kw_only=True):
+    """One movement on a bank statement; names and account numbers stay in the vault."""
+
+    statement: str
+    statement_account: str
+    line_no: int
+    statement_date: str
+    value_date: str
+    side: Literal["credit", "debit"]
+    """The bank's view of our account: credit is money in."""
+    amount: str
+    currency: str
+    reference: str | None
+    bank_code: str
+    """BAI type code or ISO bank transaction code."""
+
+
+class AlertDecided(_StreamEvent, frozen=True, tag="alert.decided", kw_only=True):
+    """Compliance decided on an alert."""
+
+    alert: str
+    rule: str
+    decision: Literal["closed", "escalated", "reopened"]
+    reason: str
+    actor: str
+
+
+StreamEvent = (
+    PartyRegistered
+    | StatementAccountRegistered
+    | StatementReceived
+    | StatementLine
+    | AlertDecided
+)
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+_JOURNAL_DECODER = msgspec.json.Decoder(JournalEvent)
+_STREAM_DECODER = msgspec.json.Decoder(StreamEvent)
+
+
+def encode(event: JournalEvent | StreamEvent) -> bytes:
+    """The canonical bytes: fields in the order of definition, type first, keys of maps sorted."""
+    return _ENCODER.encode(event)
+
+
+def decode_journal(raw: bytes) -> JournalEvent:
+    """A journal event from its bytes. Errors: `msgspec.ValidationError`, `msgspec.DecodeError`."""
+    return _JOURNAL_DECODER.decode(raw)
+
+
+def decode_stream(raw: bytes) -> StreamEvent:
+    """An event of one of the other streams. Errors as `decode_journal`."""
+    return _STREAM_DECODER.decode(raw)
+
+
+def event_type(event: JournalEvent | StreamEvent) -> str:
+    """The event's `type`, e.g. `transaction.posted`."""
+    return str(event.__struct_config__.tag)
+
+
+def timestamp(moment: dt.datetime) -> str:
+    """RFC 3339 in UTC with six places and Z. `moment` must carry a time zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a time zone is not a moment")
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

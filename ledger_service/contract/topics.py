@@ -1,0 +1,45 @@
+"""Topics, record headers and their promises.
+
+One topic per journal and per stream, each with one partition, so that order is `seq`. The value is
+the canonical bytes of the event; headers are CloudEvents 1.0 in binary mode, and `ts_seq`, by which
+readers keep their position (offsets have holes, and restart with a new topic).
+"""
+
+from __future__ import annotations
+
+STREAMS = ("parties", "statements", "alert_decisions")
+"""The streams beside the journals; each is gapless in `seq` when it is published."""
+
+COMPACTED_STREAMS = frozenset({"parties"})
+"""Keyed by the subject; a reader finds holes in `seq` where older versions were removed."""
+
+
+def journal_topic(ledger: str) -> str:
+    """Topic of a ledger's journal."""
+    return f"tallystick.{ledger}.journal.v1"
+
+
+def stream_topic(stream: str) -> str:
+    """Topic of one of STREAMS."""
+    return f"tallystick.{stream}.v1"
+
+
+def ledger_of(topic: str) -> str | None:
+    """The ledger whose journal `topic` carries; None for any other topic."""
+    parts = topic.split(".")
+    is_journal = len(parts) == 4 and parts[0] == "tallystick" and parts[2:] == ["journal", "v1"]
+    return parts[1] if is_journal else None
+
+
+def headers(*, source: str, seq: int, event_type: str, time: str, subject: str) -> list[tuple[str, bytes]]:
+    """Headers of one record. `source` is the ledger's or stream's name."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", f"{source}/{seq}".encode()),
+        ("ce_type", f"tallystick.{event_type}.v1".encode()),
+        ("ce_source", f"/ledgers/{source}".encode()),
+        ("ce_time", time.encode()),
+        ("ce_subject", subject.encode()),
+        ("content-type", b"application/json"),
+        ("ts_seq", str(seq).encode()),
+    ]

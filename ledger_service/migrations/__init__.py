@@ -1,0 +1,1 @@
+"""The ledger's database, one numbered step at a time; run as the owner, before the services start."""
