@@ -1,0 +1,84 @@
+# Each target's help stands behind its ##; `make` alone prints them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK := 1
+export DAGSTER_DISABLE_TELEMETRY := yes
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test check lint types imports sql format bench-demo lock docs clean
+
+help:  ## Print this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+prerequisites:
+	@missing=0; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Missing: Python 3.11 or newer. Install it with: apt-get install python3"; missing=1; }; \
+	$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "Missing: Python's venv. Install it with: apt-get install python3-venv"; missing=1; }; \
+	java -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])' \
+	  || { echo "Missing: Java 17 or newer. Install it with: apt-get install openjdk-17-jre-headless"; missing=1; }; \
+	mvn -version >/dev/null 2>&1 \
+	  || { echo "Missing: Maven. Install it with: apt-get install maven"; missing=1; }; \
+	exit $$missing
+
+install: $(INSTALLED)  ## Make the environment in .venv from the lock file
+
+$(INSTALLED): requirements.lock requirements-installer.lock pyproject.toml | prerequisites
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install  ## Take a quarter of bank traffic through every room; stays up (DEMO_EXIT=1: play the acts and stop)
+	@tally demo $(if $(DEMO_EXIT),--exit)
+
+demo-kill: install  ## Act 4: kill API, relay and Dagster in turn; figures before and after are equal
+	@tally demo kill
+
+demo-tamper: install  ## Act 5: on a copy, change one cent as a superuser; verification names the event
+	@tally demo tamper
+
+up: install  ## Start the local stack
+	@tally up
+
+down: install  ## Stop the local stack
+	@tally down
+
+check: lint types imports sql  ## Lint, format, types, import contracts, SQL lint
+
+lint: install
+	@ruff check . && ruff format --check .
+
+types: install
+	@pyright
+
+imports: install
+	@lint-imports
+
+sql: install
+	@sqlfluff lint dbt_project --processes 2 --nocolor -q
+
+format: install  ## Format Python and SQL
+	@ruff format . && ruff check --fix . && sqlfluff fix dbt_project --processes 2 -q
+
+test: install check  ## Run every check and every test
+	@pytest
+
+bench-demo: install  ## Print the figures of the last demo
+	@tally demo figures
+
+lock: install  ## Resolve the dependencies anew into requirements.lock
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements.lock
+
+docs: install  ## Build the documentation into build/docs
+	@mkdocs build --quiet --strict --site-dir build/docs
+
+clean:  ## Remove the environment and what was built (the home with its data stays)
+	@rm -rf $(VENV) build
