@@ -1,0 +1,39 @@
+"""What an approval is an approval *of*: the exact content, and its digest (P12).
+
+The maker's request, the checker's decision and the command that executes each compute the digest
+from the facts they themselves hold. So an approval of one thing can't be spent on another: whoever
+changes an amount on the way arrives at another digest, and the approval does not fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+Content = Mapping[str, str | int | None]
+"""The facts that a person approves, `kind` among them; amounts are strings of minor units."""
+
+
+def approval_digest(content: Content) -> str:
+    """SHA-256, in hex, over the content as JSON with sorted keys, no blanks, ASCII only."""
+    canonical = json.dumps(dict(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def reversal_content(
+    *, ledger: str, transaction: int, amount: int | None, reason: str, reversal: str
+) -> dict[str, str | int | None]:
+    """What is approved when a reversal is.
+
+    `transaction` is the `seq` of the original, `amount` minor units or None for all of it, `reason`
+    a code of the reversal policy, `reversal` the id of the request: it makes each approval its own.
+    """
+    return {
+        "kind": "reversal",
+        "ledger": ledger,
+        "transaction": transaction,
+        "amount": None if amount is None else str(amount),
+        "reason": reason,
+        "reversal": reversal,
+    }
