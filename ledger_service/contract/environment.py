@@ -31,6 +31,8 @@ _TABLE = [
     Setting("TALLYSTICK_KAFKA_BOOTSTRAP", "Kafka brokers, host:port[,host:port]."),
     Setting("TALLYSTICK_TEMPORAL_ADDRESS", "Temporal frontend, host:port."),
     Setting("TALLYSTICK_TEMPORAL_NAMESPACE", "Temporal namespace.", "default"),
+    Setting("TALLYSTICK_PAYLOAD_KEY", "Key that encrypts what Temporal stores: 32 bytes in base64.", secret=True),
+    Setting("TALLYSTICK_REVERSAL_POLICY", "YAML file of the reversal policy; default: the one in the package.", ""),
     Setting("TALLYSTICK_API_URL", "Base address of the ledger API."),
     Setting("TALLYSTICK_API_KEY", "Key with which this service calls the ledger API.", secret=True),
     Setting("TALLYSTICK_CONSOLE_URL", "Base address of the console, for links.", ""),
