@@ -1,0 +1,1 @@
+"""An Apache Kafka server of our own: one node, KRaft, from jars that Maven brings."""

@@ -1,0 +1,158 @@
+"""Real servers for tests: started from the stack's own recipes, ended by pid whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from ledger_service.migrations.cli import upgrade
+from ledger_service.stack import database, probes
+from ledger_service.stack.home import free_port, password
+from ledger_service.stack.kafka.server import KafkaServer
+from ledger_service.stack.postgres import PostgresServer
+from ledger_service.stack.temporal import TemporalServer
+
+JARS = Path(__file__).parents[1] / ".tallystick" / "kafka" / "lib"
+"""Where the stack of this checkout keeps Kafka's jars: brought once, kept between test runs."""
+
+
+def end(process: subprocess.Popen | psutil.Process, how: int = signal.SIGTERM, seconds: float = 15) -> None:
+    """End a process and everything it started; what does not go in time is killed."""
+    try:
+        root = psutil.Process(process.pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root.send_signal(how)
+    if isinstance(process, subprocess.Popen):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+    _, left = psutil.wait_procs(family, timeout=2 if isinstance(process, subprocess.Popen) else seconds)
+    for one in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(left, timeout=5)
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    log: Path,
+    *,
+    stop: int = signal.SIGTERM,
+    environment: dict[str, str] | None = None,
+) -> Iterator[subprocess.Popen]:
+    """A process while the block runs, in a process group of its own, its output in `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        yield process
+    finally:
+        end(process, stop)
+
+
+def wait_ready(process: subprocess.Popen, log: Path, probe: probes.Probe, seconds: float = 60) -> None:
+    """Wait for a server that `running` started; where it fails, its last lines are in the error."""
+    try:
+        probes.wait(Path(log).stem, probe, seconds, alive=lambda: process.poll() is None)
+    except Exception as error:
+        raise RuntimeError(f"{error}\n{log.read_text(errors='replace')[-2000:]}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Postgres:
+    """A private PostgreSQL; `admin_url` is its superuser's."""
+
+    admin_url: str
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """A database owned by the owner role; gives its address as that role."""
+        database.create_database(self.admin_url, name, template)
+        return database.with_credentials(self.admin_url, database.OWNER, "owner", name)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is connected."""
+        import psycopg
+
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            connection.execute(f'drop database if exists "{name}" with (force)')
+
+
+@dataclasses.dataclass(frozen=True)
+class LedgerDatabase:
+    """A migrated database of one test."""
+
+    owner_url: str
+
+    def url(self, role: str) -> str:
+        """The address as the login of writer, api, relay, worker or monitor."""
+        return database.with_credentials(self.owner_url, database.login(TEMPLATE, role), "login")
+
+
+TEMPLATE = "tallystick_template"
+
+
+@contextlib.contextmanager
+def postgres(folder: Path) -> Iterator[Postgres]:
+    """A fresh PostgreSQL, fast instead of durable."""
+    secret = folder / "postgres.password"
+    folder.mkdir(parents=True, exist_ok=True)
+    secret.write_text(password())
+    secret.chmod(0o600)
+    server = PostgresServer(folder / "postgres", free_port(), secret, durable=False)
+    server.prepare()
+    log = folder / "postgres.log"
+    with running(server.command(), log, stop=signal.SIGINT) as process:
+        wait_ready(process, log, lambda: probes.sql(server.admin_url))
+        import psycopg
+
+        with psycopg.connect(server.admin_url, autocommit=True) as connection:
+            database.create_owner(connection, "owner")
+        yield Postgres(server.admin_url)
+
+
+def migrated_template(server: Postgres) -> str:
+    """A database with every migration and login, from which the tests' databases are copied."""
+    owner_url = server.create_database(TEMPLATE)
+    database.create_logins(owner_url, TEMPLATE, dict.fromkeys([*database.ROLES, database.MONITOR], "login"))
+    upgrade(owner_url)
+    return TEMPLATE
+
+
+@contextlib.contextmanager
+def kafka(folder: Path) -> Iterator[str]:
+    """A fresh Kafka; gives its bootstrap address."""
+    quick = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+    server = KafkaServer(folder / "kafka", JARS, free_port(), free_port(), jvm_options=quick)
+    server.prepare()
+    log = folder / "kafka.log"
+    with running(server.command(), log) as process:
+        wait_ready(process, log, lambda: probes.kafka(server.bootstrap))
+        yield server.bootstrap
+
+
+@contextlib.contextmanager
+def temporal(folder: Path) -> Iterator[str]:
+    """A fresh Temporal; gives its address."""
+    server = TemporalServer(folder / "temporal" / "state.db", free_port(), free_port(), free_port())
+    server.prepare()
+    log = folder / "temporal.log"
+    with running(server.command(), log) as process:
+        wait_ready(process, log, lambda: probes.grpc_health(server.address, probes.TEMPORAL))
+        yield server.address
