@@ -1,0 +1,138 @@
+"""The steps of a reversal: what the workflow asks for, done in the tables and in the ledger.
+
+Each may run any number of times, and be killed anywhere: where it stands is in the tables, and the
+ledger knows its idempotency key, which follows from the reversal's id alone.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+import structlog
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from ledger_service.domain.approval import approval_digest, reversal_content
+from ledger_service.payments import messages, reversals
+from ledger_service.payments.ledger_http import LedgerHttp, Posted, Refused, UnknownAnswer
+from ledger_service.payments.reversals import Reversal, Status
+
+log = structlog.get_logger()
+
+ACTOR = "payments_worker"
+"""Who the history names for steps that no person took."""
+
+_APPROVAL_STATUS: dict[str, Status] = {
+    "pending": "awaiting_approval",
+    "approved": "approved",
+    "refused": "refused",
+    # Spent: by an earlier attempt of ours, for nothing else holds the digest. Executing finds it.
+    "consumed": "approved",
+}
+
+
+def idempotency_key(reversal: str) -> str:
+    """The key under which the ledger posts this reversal, now and after any restart."""
+    return f"reversal:{reversal}"
+
+
+def digest_of(row: Reversal) -> str:
+    """The digest of what the second person approved, computed anew from the row."""
+    return approval_digest(
+        reversal_content(
+            ledger=row.ledger,
+            transaction=row.transaction_seq,
+            amount=row.amount,
+            reason=row.reason,
+            reversal=row.reversal_id,
+        )
+    )
+
+
+class ReversalActivities:
+    """Activities of the reversal workflow, with their database and ledger."""
+
+    def __init__(self, pool: asyncpg.Pool, ledger: LedgerHttp) -> None:
+        self._pool = pool
+        self._ledger = ledger
+
+    @activity.defn(name=messages.FOLLOW_APPROVAL)
+    async def follow_approval(self, reversal: str) -> messages.Review:
+        """Bring the reversal to where its approval row stands, expiry included."""
+        async with self._pool.acquire() as connection:
+            row = await _load(connection, reversal)
+            if row.status not in ("requested", "awaiting_approval"):
+                return messages.Review(row.status, 0.0)
+            approval = await connection.fetchrow(
+                "select status, extract(epoch from expires_at - clock_timestamp())::float8 as left_s "
+                "from security.approval where approval_id = $1",
+                row.approval_id,
+            )
+            status, left_s = _APPROVAL_STATUS[approval["status"]], approval["left_s"]
+            if status == "awaiting_approval" and left_s <= 0:
+                status = "expired"
+            await reversals.advance(connection, reversal, status, actor=ACTOR)
+        return messages.Review(status, max(0.0, left_s) if status == "awaiting_approval" else 0.0)
+
+    @activity.defn(name=messages.EXECUTE)
+    async def execute(self, reversal: str) -> str:
+        """Have the ledger post the approved reversal, once; gives the final status.
+
+        Errors: `ApplicationError` of type UnknownOutcome where the answer did not arrive: the next
+        attempt begins with a question.
+        """
+        async with self._pool.acquire() as connection:
+            row = await _load(connection, reversal)
+            if row.status != "approved":
+                return row.status
+            tried_before = await connection.fetchval(
+                "select exists (select from payments.reversal_event where reversal_id = $1 and step = $2)",
+                reversal,
+                reversals.ATTEMPT,
+            )
+            await reversals.note(connection, reversal, reversals.ATTEMPT, actor=ACTOR)
+        try:
+            answer = await self._post(row, ask_first=tried_before)
+        except UnknownAnswer as unknown:
+            log.warning("reversal.outcome_unknown", reversal=reversal, code=unknown.code)
+            await self._pool.execute(
+                "update payments.reversal set last_error = $2 where reversal_id = $1 and status = 'approved'",
+                reversal,
+                unknown.code,
+            )
+            raise ApplicationError(unknown.code, type=messages.UNKNOWN_OUTCOME) from None
+        return await self._record(reversal, answer)
+
+    async def _post(self, row: Reversal, *, ask_first: bool) -> Posted | Refused:
+        key = idempotency_key(row.reversal_id)
+        if ask_first and (found := await self._ledger.find(row.ledger, key)):
+            return found
+        body = {
+            "idempotency_key": key,
+            "approval": row.approval_id,
+            "digest": digest_of(row),
+            "reason": row.reason,
+            "reversal": row.reversal_id,
+        }
+        if row.amount is not None:
+            body["amount"] = str(row.amount)
+        return await self._ledger.reverse(row.ledger, row.transaction_seq, body)
+
+    async def _record(self, reversal: str, answer: Posted | Refused) -> str:
+        async with self._pool.acquire() as connection:
+            if isinstance(answer, Posted):
+                await reversals.advance(
+                    connection, reversal, "executed", actor=ACTOR, executed_seq=answer.seq
+                )
+                log.info("reversal.executed", reversal=reversal, seq=answer.seq)
+                return "executed"
+            status: Status = "expired" if answer.code == "approval_expired" else "failed"
+            await reversals.advance(connection, reversal, status, actor=ACTOR, code=answer.code)
+            log.warning("reversal.not_executed", reversal=reversal, code=answer.code)
+            return status
+
+
+async def _load(connection: asyncpg.Connection, reversal: str) -> Reversal:
+    row = await reversals.load(connection, reversal)
+    if row is None:
+        raise ApplicationError("unknown_reversal", type="UnknownReversal", non_retryable=True)
+    return row
