@@ -22,18 +22,19 @@ def approval_digest(content: Content) -> str:
 
 
 def reversal_content(
-    *, ledger: str, transaction: int, amount: int | None, reason: str, reversal: str
+    *, ledger: str, transaction: int, amount: str | None, reason: str, reversal: str
 ) -> dict[str, str | int | None]:
     """What is approved when a reversal is.
 
-    `transaction` is the `seq` of the original, `amount` minor units or None for all of it, `reason`
-    a code of the reversal policy, `reversal` the id of the request: it makes each approval its own.
+    `transaction` is the `seq` of the original, `amount` minor units as text or None for all that is
+    left, `reason` a code of the reversal policy, `reversal` the id of the request: it makes each
+    approval its own.
     """
     return {
         "kind": "reversal",
         "ledger": ledger,
         "transaction": transaction,
-        "amount": None if amount is None else str(amount),
+        "amount": amount,
         "reason": reason,
         "reversal": reversal,
     }

@@ -11,6 +11,7 @@ import hashlib
 import msgspec
 
 from ledger_service.contract.events import AccountStatus, Context, Entry
+from ledger_service.domain.approval import approval_digest, reversal_content
 
 
 class OpenLedger(msgspec.Struct, frozen=True, array_like=True, tag="open_ledger"):
@@ -77,7 +78,10 @@ class ReverseTransaction(msgspec.Struct, frozen=True, array_like=True, tag="reve
     actor: str
     amount: str | None = None
     """Minor units of the debit side; None: all that is left."""
-    reason: str | None = None
+    reason: str = ""
+    """Code of the reversal policy, part of what was approved."""
+    reversal: str = ""
+    """Id of the request (`payments.reversal`), part of what was approved."""
     request_id: str | None = None
 
 
@@ -131,11 +135,12 @@ def reverse_transaction(
     approval: str,
     actor: str,
     amount: str | None = None,
-    reason: str | None = None,
+    reason: str,
+    reversal: str,
     request_id: str | None = None,
 ) -> ReverseTransaction:
     """A ReverseTransaction under the caller's own idempotency key."""
-    content = _CANONICAL.encode((reverses, approval, amount, reason))
+    content = _CANONICAL.encode((reverses, approval, amount, reason, reversal))
     return ReverseTransaction(
         key_digest(ledger, key),
         hashlib.sha256(content).digest(),
@@ -144,11 +149,19 @@ def reverse_transaction(
         actor,
         amount,
         reason,
+        reversal,
         request_id,
     )
 
 
-def reversal_digest(ledger: str, reverses: int, amount: str | None) -> str:
-    """Digest of what a second person approves: reverse this transaction, by this amount (or all)."""
-    content = {"action": "reverse", "ledger": ledger, "transaction": reverses, "amount": amount}
-    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+def reversal_digest(ledger: str, command: ReverseTransaction) -> str:
+    """Digest of what a second person must have approved for `command` to be carried out (P12)."""
+    return approval_digest(
+        reversal_content(
+            ledger=ledger,
+            transaction=command.reverses,
+            amount=command.amount,
+            reason=command.reason,
+            reversal=command.reversal,
+        )
+    )
