@@ -8,6 +8,7 @@ afterwards nobody could take it out again.
 from __future__ import annotations
 
 import re
+import secrets
 
 LEDGER = re.compile(r"[a-z][a-z0-9_]{1,30}\Z")
 """A ledger's name, part of its topic's name: `simulated`, `us_program_1`."""
@@ -75,3 +76,14 @@ def check_account(text: str) -> str:
             "characters: letters, digits, _ . -).",
         )
     return refuse_personal(text, "account id")
+
+
+_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def random_id(prefix: str) -> str:
+    """A new opaque id, `pty_` + 26 random characters (130 bits); never one that looks personal."""
+    while True:
+        name = f"{prefix}_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(26))
+        if not looks_personal(name):
+            return name

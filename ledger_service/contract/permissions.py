@@ -23,6 +23,7 @@ ROLES: tuple[str, ...] = get_args(Role)
 PERMISSIONS: dict[str, frozenset[str]] = {
     name: frozenset(roles.split())
     for name, roles in {
+        "api.use": "integrator operator approver analyst compliance auditor administrator service",
         "ledgers.read": "integrator operator approver analyst compliance auditor administrator service",
         "ledgers.open": "administrator",
         "accounts.open": "integrator administrator",
@@ -37,6 +38,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
         "approvals.read": "operator approver compliance auditor",
         "approvals.decide": "approver",
         "parties.register": "integrator operator",
+        "parties.read": "integrator operator approver analyst compliance auditor administrator service",
+        "parties.retain": "compliance",
         "parties.reveal": "compliance",
         "parties.erase": "administrator",
         "statements.import": "operator service",

@@ -1,0 +1,12 @@
+"""Refusals of the vault. `code` is stable, the message says what to do and holds nothing personal."""
+
+from __future__ import annotations
+
+
+class PartyRefusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+    """Why the vault does not do it; `facts` are ids and dates for the caller."""
+
+    def __init__(self, code: str, message: str, **facts: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.facts = facts
