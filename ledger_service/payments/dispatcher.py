@@ -1,7 +1,7 @@
-"""From the tables to Temporal: starts workflows, tells them of decisions, and starts anew what is open.
+"""From the tables to Temporal: starts workflows, tells of decisions, starts anew what is open.
 
 The tables say what must run; this loop makes it so, and may be killed or run twice at any place.
-Starting is guarded by the workflow's id, telling decides nothing, and both are repeated until noted.
+Starting is guarded by the workflow's id, telling decides nothing; both are repeated until noted.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Dispatcher:
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
-            # Temporal does not know it, yet the tables call it open: it starts anew, and looks first.
+            # Temporal does not know it, the tables call it open: it starts anew, and looks first.
             row = await self._pool.fetchrow(
                 "select workflow_id, workflow_type, argument from payments.start_outbox "
                 "where workflow_id = $1",
@@ -128,5 +128,6 @@ class Dispatcher:
             )
             await self._restart(row)
         await self._pool.execute(
-            "update payments.reversal set told_at = clock_timestamp() where reversal_id = $1", reversal
+            "update payments.reversal set told_at = clock_timestamp() where reversal_id = $1",
+            reversal,
         )

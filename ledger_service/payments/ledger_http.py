@@ -15,9 +15,9 @@ import structlog
 
 log = structlog.get_logger()
 
-_NO_VERDICT = frozenset({401, 403, 408, 425, 429})
-"""Answers about the call, not about the reversal: our key, or the moment, was wrong."""
-_IN_FLIGHT = "in_flight"
+_VERDICTS = frozenset({404, 409, 422})
+"""Statuses with which the ledger refuses; every other is about the call: our key, or the moment."""
+_NO_VERDICT = frozenset({"in_flight", "not_found"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +64,13 @@ class LedgerHttp:
         except httpx.HTTPError:
             return False
 
-    async def reverse(self, ledger: str, transaction: int, body: dict[str, Any]) -> Posted | Refused:
+    async def reverse(
+        self, ledger: str, transaction: int, body: dict[str, Any]
+    ) -> Posted | Refused:
         """Reverse a transaction. Errors: `UnknownAnswer`."""
-        return await self._ask("POST", f"/v1/ledgers/{ledger}/transactions/{transaction}:reverse", json=body)
+        return await self._ask(
+            "POST", f"/v1/ledgers/{ledger}/transactions/{transaction}:reverse", json=body
+        )
 
     async def find(self, ledger: str, idempotency_key: str) -> Posted | None:
         """What was posted under the key; None where the ledger knows of nothing.
@@ -91,15 +95,17 @@ class LedgerHttp:
         if answer.is_success and isinstance(content.get("seq"), int):
             return Posted(content["seq"])
         code = content.get("code")
-        if answer.is_client_error and isinstance(code, str) and code != _IN_FLIGHT:
-            if answer.status_code in _NO_VERDICT:
-                log.error("ledger.call_not_accepted", status=answer.status_code, code=code)
-                raise UnknownAnswer(code)
+        if not isinstance(code, str):
+            raise UnknownAnswer(f"http_{answer.status_code}")
+        if answer.status_code in _VERDICTS and code not in _NO_VERDICT:
             return Refused(code)
-        raise UnknownAnswer(code if isinstance(code, str) else f"http_{answer.status_code}")
+        log.warning("ledger.no_verdict", status=answer.status_code, code=code)
+        raise UnknownAnswer(code)
 
 
 def _how_lost(error: Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "ledger_timed_out"
-    return "ledger_unreachable" if isinstance(error, httpx.HTTPError) else "ledger_answer_unreadable"
+    return (
+        "ledger_unreachable" if isinstance(error, httpx.HTTPError) else "ledger_answer_unreadable"
+    )

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,7 +26,6 @@ from temporalio.converter import (
     WithSerializationContext,
     WorkflowSerializationContext,
 )
-from typing_extensions import Self
 
 _ENCODING = b"binary/tallystick-aes-gcm"
 _NONCE_BYTES = 12
@@ -56,7 +56,7 @@ class BoundCodec(PayloadCodec, WithSerializationContext):
         return [self._encrypt(payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Decrypt. Errors: `PayloadError`; plain payloads are refused, for anybody could send one."""
+        """Decrypt. Errors: `PayloadError`; plain ones are refused: anybody could send one."""
         return [self._decrypt(payload) for payload in payloads]
 
     def _binding(self) -> bytes:
@@ -67,7 +67,9 @@ class BoundCodec(PayloadCodec, WithSerializationContext):
     def _encrypt(self, payload: Payload) -> Payload:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, payload.SerializeToString(), self._binding())
-        return Payload(metadata={"encoding": _ENCODING, "key_id": self._key_id}, data=nonce + sealed)
+        return Payload(
+            metadata={"encoding": _ENCODING, "key_id": self._key_id}, data=nonce + sealed
+        )
 
     def _decrypt(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") != _ENCODING:

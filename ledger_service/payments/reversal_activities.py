@@ -11,10 +11,10 @@ import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from ledger_service.domain.approval import approval_digest, reversal_content
 from ledger_service.payments import messages, reversals
 from ledger_service.payments.ledger_http import LedgerHttp, Posted, Refused, UnknownAnswer
 from ledger_service.payments.reversals import Reversal, Status
+from ledger_service.security.identities import Connection
 
 log = structlog.get_logger()
 
@@ -35,19 +35,6 @@ def idempotency_key(reversal: str) -> str:
     return f"reversal:{reversal}"
 
 
-def digest_of(row: Reversal) -> str:
-    """The digest of what the second person approved, computed anew from the row."""
-    return approval_digest(
-        reversal_content(
-            ledger=row.ledger,
-            transaction=row.transaction_seq,
-            amount=row.amount,
-            reason=row.reason,
-            reversal=row.reversal_id,
-        )
-    )
-
-
 class ReversalActivities:
     """Activities of the reversal workflow, with their database and ledger."""
 
@@ -63,7 +50,8 @@ class ReversalActivities:
             if row.status not in ("requested", "awaiting_approval"):
                 return messages.Review(row.status, 0.0)
             approval = await connection.fetchrow(
-                "select status, extract(epoch from expires_at - clock_timestamp())::float8 as left_s "
+                "select status, "
+                "extract(epoch from expires_at - clock_timestamp())::float8 as left_s "
                 "from security.approval where approval_id = $1",
                 row.approval_id,
             )
@@ -85,7 +73,8 @@ class ReversalActivities:
             if row.status != "approved":
                 return row.status
             tried_before = await connection.fetchval(
-                "select exists (select from payments.reversal_event where reversal_id = $1 and step = $2)",
+                "select exists (select from payments.reversal_event "
+                "where reversal_id = $1 and step = $2)",
                 reversal,
                 reversals.ATTEMPT,
             )
@@ -95,7 +84,8 @@ class ReversalActivities:
         except UnknownAnswer as unknown:
             log.warning("reversal.outcome_unknown", reversal=reversal, code=unknown.code)
             await self._pool.execute(
-                "update payments.reversal set last_error = $2 where reversal_id = $1 and status = 'approved'",
+                "update payments.reversal set last_error = $2 "
+                "where reversal_id = $1 and status = 'approved'",
                 reversal,
                 unknown.code,
             )
@@ -109,7 +99,6 @@ class ReversalActivities:
         body = {
             "idempotency_key": key,
             "approval": row.approval_id,
-            "digest": digest_of(row),
             "reason": row.reason,
             "reversal": row.reversal_id,
         }
@@ -125,13 +114,19 @@ class ReversalActivities:
                 )
                 log.info("reversal.executed", reversal=reversal, seq=answer.seq)
                 return "executed"
-            status: Status = "expired" if answer.code == "approval_expired" else "failed"
+            too_late = await connection.fetchval(
+                "select a.status = 'approved' and a.expires_at <= clock_timestamp() "
+                "from payments.reversal join security.approval a using (approval_id) "
+                "where reversal_id = $1",
+                reversal,
+            )
+            status: Status = "expired" if too_late else "failed"
             await reversals.advance(connection, reversal, status, actor=ACTOR, code=answer.code)
             log.warning("reversal.not_executed", reversal=reversal, code=answer.code)
             return status
 
 
-async def _load(connection: asyncpg.Connection, reversal: str) -> Reversal:
+async def _load(connection: Connection, reversal: str) -> Reversal:
     row = await reversals.load(connection, reversal)
     if row is None:
         raise ApplicationError("unknown_reversal", type="UnknownReversal", non_retryable=True)

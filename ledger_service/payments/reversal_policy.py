@@ -15,12 +15,18 @@ class PolicyError(ValueError):
     """The policy file can't be used; the message names the place."""
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a fault
-    """A request that is not accepted. `code` is stable, the message says what to do."""
+class ReversalRefusal(Exception):  # noqa: N818 - an answer, not a fault
+    """A request that is not accepted. `code` is one of the API's problem codes."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, rule: str | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.rule = rule
+        """Name of the policy's rule, where the code is `reversal_refused_by_policy`."""
+
+
+def _against_policy(rule: str, message: str) -> ReversalRefusal:
+    return ReversalRefusal("reversal_refused_by_policy", message, rule=rule)
 
 
 class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,25 +60,28 @@ class ReversalPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ) -> dt.timedelta:
         """How long the second person has to decide on reversing `amount` minor units.
 
-        `age_days` counts from the effective date of the original. Errors: `Refusal` with
-        `unknown_reason`, `not_reversible`, `too_old_to_reverse`, `amount_beyond_policy`.
+        `age_days` counts from the effective date of the original. Errors:
+        `ReversalRefusal` with one of the rules `unknown_reason`, `not_reversible`,
+        `too_old_to_reverse`, `amount_beyond_policy`.
         """
         if reason not in self.reasons:
-            raise Refusal("unknown_reason", f"Give one of these reasons: {', '.join(self.reasons)}.")
+            raise _against_policy(
+                "unknown_reason", f"Give one of these reasons: {', '.join(self.reasons)}."
+            )
         if imposed or kind in self.never_reversed:
-            raise Refusal(
+            raise _against_policy(
                 "not_reversible",
                 "Such a transaction is not undone by a reversal; post what corrects it instead.",
             )
         if age_days > self.maximum_age_days:
-            raise Refusal(
+            raise _against_policy(
                 "too_old_to_reverse",
                 f"The transaction is {age_days} days old; policy {self.reference} allows "
                 f"{self.maximum_age_days}.",
             )
         band = next((band for band in self.bands if band.covers(amount)), None)
         if band is None:
-            raise Refusal(
+            raise _against_policy(
                 "amount_beyond_policy",
                 f"Policy {self.reference} has no band for this amount; reverse a smaller part.",
             )
@@ -81,7 +90,11 @@ class ReversalPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_policy(path: str) -> ReversalPolicy:
     """The policy in the YAML file at `path`, or for "" the package's. Errors: `PolicyError`."""
-    source = Path(path) if path else resources.files(__package__).joinpath("reversal_policy.yaml")
+    source = (
+        Path(path)
+        if path
+        else resources.files("ledger_service.payments").joinpath("reversal_policy.yaml")
+    )
     try:
         policy = msgspec.yaml.decode(source.read_bytes(), type=ReversalPolicy)
         for band in policy.bands:
@@ -90,5 +103,7 @@ def read_policy(path: str) -> ReversalPolicy:
     except (OSError, msgspec.MsgspecError, MoneyError) as error:
         raise PolicyError(f"TALLYSTICK_REVERSAL_POLICY, {source}: {error}") from None
     if any(band.approval_within_hours < 1 for band in policy.bands):
-        raise PolicyError(f"TALLYSTICK_REVERSAL_POLICY, {source}: approval_within_hours is at least 1")
+        raise PolicyError(
+            f"TALLYSTICK_REVERSAL_POLICY, {source}: approval_within_hours is at least 1"
+        )
     return policy

@@ -6,7 +6,6 @@ repeated message can at most cause a look at the approval row (P12), and a lost 
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 
 from temporalio import workflow
@@ -24,7 +23,7 @@ PATIENT = RetryPolicy(
 
 FIRST_LOOK = dt.timedelta(seconds=30)
 SLOWEST_LOOK = dt.timedelta(minutes=15)
-"""How often the approval is looked at without being told; the pause doubles from one to the other."""
+"""Pause between looks at the approval when nobody tells; it doubles from one to the other."""
 EXPIRY_GRACE = dt.timedelta(seconds=1)
 
 
@@ -74,5 +73,5 @@ class ReversalWorkflow:
             until_expiry = dt.timedelta(seconds=review.expires_in_s) + EXPIRY_GRACE
             try:
                 await workflow.wait_condition(lambda: self._told, timeout=min(pause, until_expiry))
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 pause = min(pause * 2, SLOWEST_LOOK)

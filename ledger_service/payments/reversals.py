@@ -10,16 +10,19 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-import asyncpg
 import msgspec
 
-Status = Literal["requested", "awaiting_approval", "approved", "executed", "refused", "expired", "failed"]
+from ledger_service.security.identities import Connection
+
+Status = Literal[
+    "requested", "awaiting_approval", "approved", "executed", "refused", "expired", "failed"
+]
 STATUSES: tuple[str, ...] = get_args(Status)
 OPEN: tuple[Status, ...] = ("requested", "awaiting_approval", "approved")
 """Statuses in which a workflow has still something to do."""
 
 ATTEMPT = "attempt"
-"""Step written before each call that may move money: whoever finds one asks before sending again."""
+"""Step written before each call that may move money: who finds one asks before sending again."""
 
 _COLUMNS = (
     "reversal_id, ledger, transaction_seq, amount, reason, requested_by, requested_at, policy, "
@@ -56,7 +59,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
 
 
-async def load(connection: asyncpg.Connection, reversal: str) -> Reversal | None:
+async def load(connection: Connection, reversal: str) -> Reversal | None:
     """The reversal of that id, or None."""
     row = await connection.fetchrow(
         f"select {_COLUMNS} from payments.reversal where reversal_id = $1", reversal
@@ -64,7 +67,7 @@ async def load(connection: asyncpg.Connection, reversal: str) -> Reversal | None
     return Reversal(**row) if row else None
 
 
-async def find_by_key(connection: asyncpg.Connection, ledger: str, key_digest: bytes) -> Reversal | None:
+async def find_by_key(connection: Connection, ledger: str, key_digest: bytes) -> Reversal | None:
     """The reversal that was requested under this idempotency key, or None."""
     row = await connection.fetchrow(
         f"select {_COLUMNS} from payments.reversal where ledger = $1 and key_digest = $2",
@@ -74,7 +77,7 @@ async def find_by_key(connection: asyncpg.Connection, ledger: str, key_digest: b
     return Reversal(**row) if row else None
 
 
-async def open_of(connection: asyncpg.Connection, ledger: str, transaction: int) -> Sequence[Reversal]:
+async def open_of(connection: Connection, ledger: str, transaction: int) -> Sequence[Reversal]:
     """The undecided and unexecuted reversals of one transaction."""
     rows = await connection.fetch(
         f"select {_COLUMNS} from payments.reversal "
@@ -87,7 +90,12 @@ async def open_of(connection: asyncpg.Connection, ledger: str, transaction: int)
 
 
 async def page(
-    connection: asyncpg.Connection, *, ledger: str | None, status: str | None, after: str | None, limit: int
+    connection: Connection,
+    *,
+    ledger: str | None,
+    status: str | None,
+    after: str | None,
+    limit: int,
 ) -> list[Reversal]:
     """Reversals, newest first; `after` is the last id of the page before."""
     rows = await connection.fetch(
@@ -104,7 +112,7 @@ async def page(
     return [Reversal(**row) for row in rows]
 
 
-async def history(connection: asyncpg.Connection, reversal: str) -> list[Step]:
+async def history(connection: Connection, reversal: str) -> list[Step]:
     """What happened to a reversal, in order."""
     rows = await connection.fetch(
         "select recorded_at, step, code, actor from payments.reversal_event "
@@ -115,11 +123,12 @@ async def history(connection: asyncpg.Connection, reversal: str) -> list[Step]:
 
 
 async def note(
-    connection: asyncpg.Connection, reversal: str, step: str, *, actor: str, code: str | None = None
+    connection: Connection, reversal: str, step: str, *, actor: str, code: str | None = None
 ) -> None:
     """Add a line to the history."""
     await connection.execute(
-        "insert into payments.reversal_event (reversal_id, step, code, actor) values ($1, $2, $3, $4)",
+        "insert into payments.reversal_event (reversal_id, step, code, actor) "
+        "values ($1, $2, $3, $4)",
         reversal,
         step,
         code,
@@ -128,7 +137,7 @@ async def note(
 
 
 async def advance(
-    connection: asyncpg.Connection,
+    connection: Connection,
     reversal: str,
     status: Status,
     *,
