@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
@@ -17,7 +17,7 @@ from ledger_service.security.identities import Connection
 Status = Literal[
     "requested", "awaiting_approval", "approved", "executed", "refused", "expired", "failed"
 ]
-STATUSES: tuple[str, ...] = get_args(Status)
+
 OPEN: tuple[Status, ...] = ("requested", "awaiting_approval", "approved")
 """Statuses in which a workflow has still something to do."""
 

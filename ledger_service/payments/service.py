@@ -38,15 +38,8 @@ CHECK_S = 2.0
 LONGEST_WAIT_S = 10.0
 DRAIN = dt.timedelta(seconds=15)
 
-NOT_REACHABLE = (
-    OSError,
-    RuntimeError,
-    RPCError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    TimeoutError,
-)
-"""What servers that are away, or on their way up, show as; RuntimeError is Temporal's client's."""
+NOT_REACHABLE = (OSError, RPCError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What servers that are away, or on their way up, show as."""
 
 Found = TypeVar("Found")
 
@@ -54,7 +47,10 @@ Found = TypeVar("Found")
 async def _until_reachable(
     what: str, connect: Callable[[], Awaitable[Found]], health: Health, stop: asyncio.Event
 ) -> Found | None:
-    """What `connect` gives, tried again with growing pauses; None when we are to stop."""
+    """What `connect` gives, tried again with growing pauses; None when we are to stop.
+
+    RuntimeError is what Temporal's client raises where it finds no server.
+    """
     wait = 0.2
     while not stop.is_set():
         try:
