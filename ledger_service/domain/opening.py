@@ -1,0 +1,123 @@
+"""Opening ledgers and accounts: what must hold, and the events that follow."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from zoneinfo import ZoneInfo
+
+from ledger_service.contract.events import AccountOpened, JournalEvent, LedgerOpened
+from ledger_service.contract.identifiers import LEDGER, PARTY, IdentifierError, check_account
+from ledger_service.contract.money import EXPONENTS
+from ledger_service.domain.account import limits_are_sound
+from ledger_service.domain.calendar import CALENDARS, BusinessClock
+from ledger_service.domain.chart import Chart
+from ledger_service.domain.commands import OpenAccount, OpenLedger
+from ledger_service.domain.errors import Refusal, refusal
+
+_CUT_OFF = re.compile(r"([01]\d|2[0-3]):[0-5]\d\Z")
+
+
+def clock_of(opened: LedgerOpened) -> BusinessClock:
+    """The clock of an open ledger."""
+    hour, minute = opened.cut_off.split(":")
+    return BusinessClock(ZoneInfo(opened.time_zone), dt.time(int(hour), int(minute)))
+
+
+def shortfall_account(opened: LedgerOpened, currency: str) -> str:
+    """The receivable that takes what an imposed transaction takes from a customer below the floor."""
+    plain = currency == opened.currencies[0]
+    return "receivable:shortfall" if plain else f"receivable:shortfall_{currency.lower()}"
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return False
+    return "/" in name or name == "UTC"
+
+
+def open_ledger(
+    command: OpenLedger, ledger: str, charts: Mapping[str, Chart], recorded_at: str
+) -> list[JournalEvent] | Refusal:
+    """The ledger's first events: its opening and its shortfall receivables."""
+    currencies = command.currencies
+    for sound, code in (
+        (command.ledger == ledger and bool(LEDGER.match(ledger)), "bad_ledger_id"),
+        (
+            bool(currencies)
+            and len(set(currencies)) == len(currencies)
+            and all(currency in EXPONENTS for currency in currencies),
+            "bad_currencies",
+        ),
+        (_is_time_zone(command.time_zone), "bad_time_zone"),
+        (bool(_CUT_OFF.match(command.cut_off)), "bad_cut_off"),
+        (command.calendar in CALENDARS, "unknown_calendar"),
+        (command.chart in charts, "unknown_chart"),
+    ):
+        if not sound:
+            return refusal(code)
+    opened = LedgerOpened(
+        ledger=ledger,
+        seq=1,
+        recorded_at=recorded_at,
+        actor=command.actor,
+        request_id=command.request_id,
+        currencies=currencies,
+        time_zone=command.time_zone,
+        cut_off=command.cut_off,
+        calendar=command.calendar,
+        chart=command.chart,
+    )
+    found: list[JournalEvent] = [opened]
+    for number, currency in enumerate(currencies, 2):
+        account = OpenAccount(
+            shortfall_account(opened, currency),
+            currency,
+            command.actor,
+            request_id=command.request_id,
+        )
+        event = open_account(account, opened, charts[command.chart], number, recorded_at)
+        if isinstance(event, Refusal):
+            return event
+        found.append(event)
+    return found
+
+
+def open_account(
+    command: OpenAccount, opened: LedgerOpened, chart: Chart, seq: int, recorded_at: str
+) -> AccountOpened | Refusal:
+    """The event that opens an account not open yet."""
+    if not limits_are_sound(command.floor, command.ceiling):
+        return refusal("bad_limits")
+    if command.currency not in opened.currencies:
+        return refusal("unknown_currency", currencies=opened.currencies)
+    try:
+        check_account(command.account)
+    except IdentifierError as error:
+        if error.code == "bad_account_id":
+            return refusal("bad_account_id")
+        return refusal("personal_data_refused", field="account")
+    if command.owner is not None and not PARTY.match(command.owner):
+        return refusal("bad_owner")
+    rule = chart.rule(command.account)
+    if rule is None:
+        return refusal("account_not_in_chart", chart=chart.title)
+    return AccountOpened(
+        ledger=opened.ledger,
+        seq=seq,
+        recorded_at=recorded_at,
+        actor=command.actor,
+        request_id=command.request_id,
+        account=command.account,
+        currency=command.currency,
+        account_class=rule.account_class,
+        normal_side=rule.normal_side,
+        custodial=rule.custodial,
+        gl_code=rule.gl_code,
+        owner=command.owner,
+        floor=command.floor,
+        ceiling=command.ceiling,
+    )

@@ -1,0 +1,180 @@
+"""From submissions to a batch and verdicts that wait for its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from ledger_service.contract.events import EVENT_MAX_BYTES, JournalEvent, TransactionPosted, encode
+from ledger_service.domain.book import Book, Replay
+from ledger_service.domain.commands import (
+    Command,
+    PostTransaction,
+    ReverseTransaction,
+    reversal_digest,
+)
+from ledger_service.domain.errors import Refusal, refusal
+from ledger_service.engine.batch import Batch
+from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown, Verdict
+
+_YIELD_EVERY = 256
+"""Commands decided before the commit that is under way gets the processor again."""
+
+
+class Submission(msgspec.Struct, eq=False):
+    """What one request asks, and the promise of its answer."""
+
+    commands: list[Command]
+    linked: bool
+    deadline: float
+    """On the monotonic clock."""
+    in_doubt: bool
+    with_events: bool
+    answer: asyncio.Future[list[Verdict]]
+    attempts: int = 0
+    """Commits that failed with it aboard."""
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether it must be committed alone: it consumes an approval, or a commit failed with it."""
+        return self.attempts > 0 or any(
+            isinstance(command, ReverseTransaction) for command in self.commands
+        )
+
+    def resolve(self, verdicts: list[Verdict]) -> None:
+        """Answer, unless the caller has gone."""
+        if not self.answer.done():
+            self.answer.set_result(verdicts)
+
+    def unknown(self) -> list[Verdict]:
+        """The answer when nothing better can be said."""
+        return [Unknown(lookup_of(command)) for command in self.commands]
+
+
+class Applied(msgspec.Struct):
+    """An event in the book that is not in a batch yet."""
+
+    event: JournalEvent
+    raw: bytes
+    key: tuple[bytes, bytes] | None
+    versions: dict[str, int]
+
+
+Draft = Committed | Replay | Refused | Possible
+"""A verdict before the commit; a replay's event is read after it."""
+
+
+def lookup_of(command: Command) -> str:
+    """By what a command's effect can be found: the digest of its key, or its subject."""
+    if isinstance(command, PostTransaction | ReverseTransaction):
+        return command.digest.hex()
+    return getattr(command, "account", None) or getattr(command, "ledger", "")
+
+
+async def decide_all(
+    book: Book, batch: Batch, submissions: Sequence[Submission]
+) -> list[list[Draft]]:
+    """Decide submissions in order; applies what is decided and gathers it in `batch`."""
+    drafts: list[list[Draft]] = []
+    since_yield = 0
+    for submission in submissions:
+        now = dt.datetime.now(dt.UTC)
+        if time.monotonic() > submission.deadline and not submission.in_doubt:
+            drafts.append([_refused(refusal("deadline_passed"))] * len(submission.commands))
+        elif submission.linked:
+            drafts.append(_decide_linked(book, batch, submission, now))
+        else:
+            found: list[Draft] = []
+            for command in submission.commands:
+                draft, applied = _decide(book, command, now, submission)
+                for item in applied:
+                    _add(batch, item)
+                found.append(draft)
+                since_yield += 1
+                if since_yield >= _YIELD_EVERY:
+                    since_yield = 0
+                    await asyncio.sleep(0)
+            _expect_approval(batch, submission, found)
+            drafts.append(found)
+    return drafts
+
+
+def _decide(
+    book: Book, command: Command, now: dt.datetime, submission: Submission
+) -> tuple[Draft, list[Applied]]:
+    decision = book.decide(command, now)
+    if isinstance(decision, Refusal):
+        return _refused(decision), []
+    if isinstance(decision, Replay):
+        return decision, []
+    raws = [encode(event) for event in decision]
+    if len(raws[0]) > EVENT_MAX_BYTES:
+        return _refused(refusal("event_too_large")), []
+    if isinstance(command, PostTransaction) and command.dry_run:
+        return Possible(raws[0]), []
+    applied: list[Applied] = []
+    for event, raw in zip(decision, raws, strict=True):
+        key = versions = None
+        if isinstance(event, TransactionPosted) and isinstance(
+            command, PostTransaction | ReverseTransaction
+        ):
+            key = command.digest, command.request_hash
+            accounts = book.accounts
+            versions = {entry.account: accounts[entry.account].version for entry in event.entries}
+        book.apply(event, key)
+        applied.append(Applied(event, raw, key, versions or {}))
+    shown = raws[0] if submission.with_events else b""
+    return Committed(decision[0].seq, shown, replayed=False), applied
+
+
+def _decide_linked(
+    book: Book, batch: Batch, submission: Submission, now: dt.datetime
+) -> list[Draft]:
+    """All or nothing: the first refusal takes back what came before it."""
+    applied: list[Applied] = []
+    drafts: list[Draft] = []
+    for command in submission.commands:
+        draft, made = _decide(book, command, now, submission)
+        drafts.append(draft)
+        applied += made
+        if isinstance(draft, Refused):
+            _retract(book, applied)
+            others = _refused(refusal("linked_batch_refused", item=len(drafts) - 1))
+            return (
+                [others] * (len(drafts) - 1)
+                + [draft]
+                + [others] * (len(submission.commands) - len(drafts))
+            )
+    for item in applied:
+        _add(batch, item)
+    return drafts
+
+
+def _retract(book: Book, applied: list[Applied]) -> None:
+    versions: dict[str, int] = {}
+    events: list[TransactionPosted] = []
+    for item in applied:
+        if isinstance(item.event, TransactionPosted):
+            events.append(item.event)
+            versions = item.versions | versions
+    book.retract(events, versions)
+
+
+def _add(batch: Batch, item: Applied) -> None:
+    batch.add(item.event, item.raw, item.key, item.versions)
+
+
+def _expect_approval(batch: Batch, submission: Submission, drafts: list[Draft]) -> None:
+    """A reversal's approval is consumed in the commit of the reversal."""
+    for command, draft in zip(submission.commands, drafts, strict=True):
+        if isinstance(command, ReverseTransaction) and isinstance(draft, Committed):
+            digest = reversal_digest(batch.ledger, command)
+            batch.approval = command.approval, digest, draft.seq
+
+
+def _refused(found: Refusal) -> Refused:
+    return Refused(found.code, found.detail)

@@ -1,0 +1,102 @@
+"""How API nodes and the writer talk: TCP, frames of msgpack, a shared secret shown first.
+
+The writer opens with a nonce of 32 bytes; the caller answers HMAC-SHA256(secret, nonce) and then
+sends requests. A frame is a length of four bytes, big-endian, and a message. Replies carry the
+request's number and come in any order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from typing import Any
+
+import msgspec
+
+from ledger_service.domain.commands import Command
+
+NONCE_BYTES = 32
+FRAME_MAX_BYTES = 64 * 1024 * 1024
+MAX_COMMANDS = 10_000
+"""In one submission."""
+ALL_LEDGERS = "*"
+"""The address of commands that open ledgers."""
+
+
+class Committed(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """It is durable, under this `seq`. `replayed`: it had been carried out before."""
+
+    seq: int
+    event_bytes: bytes
+    """Canonical bytes of the event; empty where the caller did not want them."""
+    replayed: bool
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Nothing happened; `code` is one of `domain.errors.REFUSALS`."""
+
+    code: str
+    detail: dict[str, Any]
+
+
+class Unknown(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Whether it happened is not known; `lookup` is what to look for (a key's digest, an account)."""
+
+    lookup: str
+
+
+class Possible(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """A dry run that would be committed, as this event."""
+
+    event_bytes: bytes
+
+
+Verdict = Committed | Refused | Unknown | Possible
+
+
+class Request(msgspec.Struct, frozen=True, array_like=True):
+    """Commands for one ledger, to be decided in order and at once."""
+
+    number: int
+    ledger: str
+    commands: list[Command]
+    linked: bool
+    deadline_ms: int
+    """How long the caller waits from now on."""
+    in_doubt: bool
+    """Sent before, and the answer was lost: what is found done is answered as done now."""
+    with_events: bool
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """Verdicts in the order of the commands; none: this process does not hold the ledger."""
+
+    number: int
+    verdicts: list[Verdict] | None
+
+
+_encoder = msgspec.msgpack.Encoder()
+decode_request = msgspec.msgpack.Decoder(Request).decode
+decode_reply = msgspec.msgpack.Decoder(Reply).decode
+
+
+def frame(message: Request | Reply) -> bytes:
+    """A message with its length before it."""
+    buffer = bytearray(4)
+    _encoder.encode_into(message, buffer, 4)
+    buffer[:4] = (len(buffer) - 4).to_bytes(4, "big")
+    return bytes(buffer)
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    """The next message's bytes. Errors: IncompleteReadError at the end; ValueError when too large."""
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    if length > FRAME_MAX_BYTES:
+        raise ValueError("a frame is larger than the protocol allows")
+    return await reader.readexactly(length)
+
+
+def proof_of_secret(secret: str, nonce: bytes) -> bytes:
+    """What a caller answers to the writer's nonce."""
+    return hmac.digest(secret.encode(), nonce, hashlib.sha256)

@@ -1,0 +1,271 @@
+"""The writer process: holds the leases it can get, serves submissions, publishes checkpoints.
+
+Any number of these may run; each ledger is written by the one that holds its lease, and another one
+takes over when that lapses. Settings: TALLYSTICK_DATABASE_URL (role tallystick_writer),
+TALLYSTICK_LISTEN, TALLYSTICK_HEALTH_LISTEN, TALLYSTICK_WRITER_SECRET, TALLYSTICK_LOG_KEY,
+TALLYSTICK_LOG_ORIGIN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import secrets
+import signal
+from typing import Any
+
+import asyncpg
+import structlog
+import uvloop
+
+from ledger_service.contract import environment, logs
+from ledger_service.contract.identifiers import LEDGER
+from ledger_service.contract.service import Health
+from ledger_service.domain.commands import OpenLedger
+from ledger_service.domain.errors import refusal
+from ledger_service.engine import lease, store
+from ledger_service.engine.charts import known_charts
+from ledger_service.engine.checkpoints import Publisher
+from ledger_service.engine.deciding import Submission
+from ledger_service.engine.protocol import (
+    ALL_LEDGERS,
+    MAX_COMMANDS,
+    NONCE_BYTES,
+    Refused,
+    Reply,
+    Request,
+    Verdict,
+    decode_request,
+    frame,
+    proof_of_secret,
+    read_frame,
+)
+from ledger_service.engine.writer import LedgerWriter, LostLease, deadline_in
+
+log = structlog.get_logger()
+
+
+class WriterService:
+    """All ledgers that this process writes, and the door through which commands come."""
+
+    def __init__(
+        self, database_url: str, secret: str, publisher: Publisher, health: Health
+    ) -> None:
+        self._url = database_url
+        self._secret = secret
+        self._publisher = publisher
+        self._health = health
+        self._holder = secrets.token_hex(16)
+        self._address = ""
+        self._writers: dict[str, LedgerWriter] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._opens_ledgers = False
+        self._draining = False
+        self._callers: set[asyncio.StreamWriter] = set()
+
+    async def _connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self._url, timeout=10, server_settings={"application_name": "tallystick-writer"}
+        )
+
+    # --- leases ---------------------------------------------------------------------------------
+
+    async def run(self, host: str, port: int, stop: asyncio.Event) -> None:
+        """Serve until `stop`, then answer what is queued and give the leases back."""
+        server = await asyncio.start_server(self._serve_caller, host, port, limit=1 << 20)
+        port = server.sockets[0].getsockname()[1]
+        self._address = f"{host}:{port}"
+        log.info("writer.listening", address=self._address)
+        checkpoints = asyncio.create_task(self._publish())
+        while not stop.is_set():
+            await self._renew()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), lease.RENEW_SECONDS / 4)
+        self._draining = True
+        self._health.report(ready=False)
+        checkpoints.cancel()
+        for writer in self._writers.values():
+            writer.stop()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        connection = await self._connect()
+        for ledger in [*self._writers, ALL_LEDGERS]:
+            await lease.release(connection, ledger, self._holder)
+        await connection.close()
+        server.close()
+        for caller in list(self._callers):
+            caller.close()
+
+    async def _renew(self) -> None:
+        """Hold every lease that can be had; begin to write what is newly ours."""
+        try:
+            connection = await self._connect()
+        except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+            self._health.report(ready=False, database=type(error).__name__)
+            return
+        try:
+            self._opens_ledgers = await self._hold(connection, ALL_LEDGERS)
+            for row in await connection.fetch("select ledger from ledger.head"):
+                ledger = row["ledger"]
+                if await self._hold(connection, ledger):
+                    self._begin(ledger)
+            self._report()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._health.report(ready=False, database=type(error).__name__)
+        finally:
+            connection.terminate()
+
+    async def _hold(self, connection: Any, ledger: str) -> bool:
+        return await lease.acquire(connection, ledger, self._holder, self._address)
+
+    def _report(self) -> None:
+        self._health.report(
+            ready=True,
+            database="up",
+            ledgers={name: writer.committed_seq for name, writer in self._writers.items()},
+        )
+
+    def _begin(self, ledger: str) -> None:
+        if ledger in self._tasks or self._draining:
+            return
+
+        async def holds_lease() -> bool:
+            connection = await self._connect()
+            try:
+                return await self._hold(connection, ledger)
+            finally:
+                connection.terminate()
+
+        writer = LedgerWriter(ledger, self._connect, known_charts(), holds_lease)
+        self._writers[ledger] = writer
+        self._tasks[ledger] = asyncio.create_task(self._write(writer))
+
+    async def _write(self, writer: LedgerWriter) -> None:
+        try:
+            await writer.run()
+        except LostLease:
+            log.warning("writer.lease_lost", ledger=writer.ledger)
+        finally:
+            if not self._draining:
+                del self._writers[writer.ledger], self._tasks[writer.ledger]
+
+    async def _publish(self) -> None:
+        while True:
+            await asyncio.sleep(self._publisher.interval_s)
+            for ledger in list(self._writers):
+                try:
+                    await self._publisher.publish(self._connect, ledger)
+                except (
+                    OSError,
+                    asyncpg.PostgresError,
+                    asyncpg.InterfaceError,
+                    TimeoutError,
+                ) as error:
+                    log.warning(
+                        "checkpoint.not_published", ledger=ledger, error=type(error).__name__
+                    )
+
+    # --- callers --------------------------------------------------------------------------------
+
+    async def _serve_caller(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._callers.add(writer)
+        answers: set[asyncio.Task[None]] = set()
+        try:
+            if not await self._greet(reader, writer):
+                return
+            while True:
+                request = decode_request(await read_frame(reader))
+                task = asyncio.create_task(self._answer(request, writer))
+                answers.add(task)
+                task.add_done_callback(answers.discard)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except ValueError as error:
+            log.warning("writer.bad_frame", error=type(error).__name__)
+        finally:
+            self._callers.discard(writer)
+            writer.close()
+
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        writer.write(nonce)
+        proof = await asyncio.wait_for(reader.readexactly(32), 5)
+        if hmac.compare_digest(proof, proof_of_secret(self._secret, nonce)):
+            return True
+        log.warning("writer.caller_refused")
+        return False
+
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        verdicts = await self._decide(request)
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            writer.write(frame(Reply(request.number, verdicts)))
+            await writer.drain()
+
+    async def _decide(self, request: Request) -> list[Verdict] | None:
+        if len(request.commands) > MAX_COMMANDS:
+            return _refuse_all(request, "batch_too_large")
+        ledger = request.ledger
+        if ledger == ALL_LEDGERS:
+            if not self._opens_ledgers or self._draining:
+                return None
+            command = request.commands[0] if len(request.commands) == 1 else None
+            if not isinstance(command, OpenLedger) or not LEDGER.match(command.ledger):
+                return _refuse_all(request, "bad_ledger_id")
+            ledger = command.ledger
+            await self._prepare(ledger)
+        writer = self._writers.get(ledger)
+        if writer is None or self._draining:
+            return None
+        answer: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        writer.offer(
+            Submission(
+                request.commands,
+                request.linked,
+                deadline_in(request.deadline_ms / 1000),
+                request.in_doubt,
+                request.with_events,
+                answer,
+            )
+        )
+        return await answer
+
+    async def _prepare(self, ledger: str) -> None:
+        """Make the head of a new ledger and write it, unless another process holds it."""
+        if ledger in self._writers:
+            return
+        connection = await self._connect()
+        try:
+            await store.create_head(connection, ledger)
+            if await self._hold(connection, ledger):
+                self._begin(ledger)
+        finally:
+            connection.terminate()
+
+
+def _refuse_all(request: Request, code: str) -> list[Verdict]:
+    found = refusal(code)
+    return [Refused(found.code, found.detail)] * len(request.commands)
+
+
+async def _serve() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    health = Health()
+    health.serve(*environment.host_and_port("TALLYSTICK_HEALTH_LISTEN"))
+    service = WriterService(
+        environment.read("TALLYSTICK_DATABASE_URL"),
+        environment.read("TALLYSTICK_WRITER_SECRET"),
+        Publisher.from_environment(),
+        health,
+    )
+    await service.run(*environment.host_and_port("TALLYSTICK_LISTEN"), stop)
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    logs.configure("writer", environment.read("TALLYSTICK_LOG_LEVEL"))
+    uvloop.run(_serve())

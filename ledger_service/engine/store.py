@@ -1,0 +1,266 @@
+"""The writer's SQL: taking a ledger over, loading what the book lacks, committing a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import asyncpg
+
+from ledger_service.contract.events import (
+    LedgerOpened,
+    TransactionPosted,
+    decode_journal,
+    timestamp,
+)
+from ledger_service.domain.account import Account
+from ledger_service.domain.book import Book, Lacks
+from ledger_service.domain.chart import Chart
+from ledger_service.engine.batch import Batch
+from ledger_service.engine.merkle import EMPTY_ROOT, Tree, edge_ranges
+
+Connection = asyncpg.Connection
+PARTITION_ROWS = 16_777_216
+"""Rows of a partition of the journal, as the migration makes them."""
+
+
+class Fenced(Exception):  # noqa: N818 - what happened, not a fault
+    """The head is not where this writer left it: another one has taken over."""
+
+
+class BalanceMismatch(RuntimeError):
+    """A balance in the database was not at the version that the book expected."""
+
+
+class ApprovalVoid(Exception):  # noqa: N818 - an answer, not a fault
+    """The approval is not granted for exactly this command, or was consumed already."""
+
+
+async def create_head(connection: Connection, ledger: str) -> None:
+    """Make the row that a ledger's writer takes over; no effect where it is there."""
+    await connection.execute(
+        "insert into ledger.head values ($1, 0, 0, $2, null) on conflict do nothing",
+        ledger,
+        EMPTY_ROOT,
+    )
+
+
+async def take_over(
+    connection: Connection, ledger: str, charts: Mapping[str, Chart]
+) -> tuple[int, Book, Tree]:
+    """Raise the epoch, then read back where the ledger stands: epoch, empty-handed book, tree.
+
+    The update waits for a commit in doubt; after it, whoever had the ledger before can't commit.
+    """
+    row = await connection.fetchrow(
+        "update ledger.head set epoch = epoch + 1 where ledger = $1 returning epoch, seq, recorded_at",
+        ledger,
+    )
+    if row is None:
+        raise LookupError(f"there is no ledger {ledger!r}")
+    seq = row["seq"]
+    await connection.execute("select ledger.extend_partitions($1)", seq + PARTITION_ROWS)
+    book = Book(ledger, charts)
+    if seq:
+        raw = await connection.fetchval(
+            "select bytes from ledger.journal where ledger = $1 and seq = 1", ledger
+        )
+        opened = decode_journal(raw)
+        if not isinstance(opened, LedgerOpened):
+            raise ValueError(f"the first event of {ledger} does not open it")
+        book.load_ledger(opened, seq, timestamp(row["recorded_at"]))
+    return row["epoch"], book, await _load_tree(connection, ledger, seq)
+
+
+async def _load_tree(connection: Connection, ledger: str, size: int) -> Tree:
+    edges: list[list[bytes]] = []
+    for level, (start, count) in enumerate(edge_ranges(size)):
+        edges.append(await stored_hashes(connection, ledger, level, start, count))
+        if len(edges[-1]) != count:
+            raise ValueError(f"the tree of {ledger} has a hole at level {level}")
+    return Tree(edges, size)
+
+
+async def stored_hashes(
+    connection: Any, ledger: str, level: int, start: int, count: int
+) -> list[bytes]:
+    """Hashes of complete subtrees of 256^level leaves, `count` from number `start` on."""
+    if level == 0:
+        sql = (
+            "select leaf_hash as hash from ledger.journal where ledger = $1 and seq > $2 and seq <= $3 "
+            "order by seq"
+        )
+        rows = await connection.fetch(sql, ledger, start, start + count)
+    else:
+        sql = (
+            "select root as hash from ledger.tile where ledger = $1 and level = $4 "
+            "and tile_index >= $2 and tile_index < $3 order by tile_index"
+        )
+        rows = await connection.fetch(sql, ledger, start, start + count, level - 1)
+    return [row["hash"] for row in rows]
+
+
+async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
+    """Bring what commands lack into the book: one query for each kind."""
+    for seq in lacks.transactions:
+        await _load_original(connection, book, seq)
+        source = book.originals.get(seq)
+        if source is not None:
+            lacks.accounts |= {leg[0] for leg in source.left} - book.accounts.keys()
+    if lacks.digests:
+        rows = await connection.fetch(
+            "select digest, seq, request_hash from ledger.idempotency where digest = any($1)",
+            list(lacks.digests),
+        )
+        for row in rows:
+            book.keys[row["digest"]] = row["seq"], row["request_hash"]
+    if lacks.accounts:
+        await _load_accounts(connection, book, lacks.accounts)
+
+
+async def _load_accounts(connection: Connection, book: Book, names: Iterable[str]) -> None:
+    rows = await connection.fetch(
+        "select a.account, a.number, a.currency, a.normal_side, a.custodial, a.owner, a.floor, "
+        "a.ceiling, a.status, a.status_seq, b.debits, b.credits, b.version "
+        "from ledger.account a join ledger.balance b using (ledger, number) "
+        "where a.ledger = $1 and a.account = any($2)",
+        book.ledger,
+        list(names),
+    )
+    for row in rows:
+        book.accounts[row["account"]] = Account(
+            row["number"],
+            row["currency"],
+            row["normal_side"] == "debit",
+            row["custodial"],
+            row["owner"],
+            None if row["floor"] is None else int(row["floor"]),
+            None if row["ceiling"] is None else int(row["ceiling"]),
+            row["status"],
+            row["status_seq"],
+            int(row["debits"]),
+            int(row["credits"]),
+            row["version"],
+        )
+
+
+async def _load_original(connection: Connection, book: Book, seq: int) -> None:
+    rows = await connection.fetch(
+        "select seq, bytes from ledger.journal where ledger = $1 and (seq = $2 or seq in "
+        "(select r.seq from ledger.reversal r where r.ledger = $1 and r.reverses = $2)) order by seq",
+        book.ledger,
+        seq,
+    )
+    found = [decode_journal(row["bytes"]) for row in rows]
+    posted = [event for event in found if isinstance(event, TransactionPosted)]
+    if posted and posted[0].seq == seq:
+        book.load_original(posted[0], posted[1:])
+
+
+async def read_events(connection: Any, ledger: str, seqs: Iterable[int]) -> dict[int, bytes]:
+    """Canonical bytes of some events."""
+    rows = await connection.fetch(
+        "select seq, bytes from ledger.journal where ledger = $1 and seq = any($2)",
+        ledger,
+        list(seqs),
+    )
+    return {row["seq"]: row["bytes"] for row in rows}
+
+
+async def stands_at(connection: Connection, ledger: str, epoch: int, seq: int) -> None:
+    """Make sure that this writer still holds the ledger, where nothing is to be committed.
+
+    Errors: `Fenced`.
+    """
+    found = await connection.fetchval(
+        "select 1 from ledger.head where ledger = $1 and epoch = $2 and seq = $3",
+        ledger,
+        epoch,
+        seq,
+    )
+    if found is None:
+        raise Fenced
+
+
+class Rows:
+    """A batch's rows, frozen: what `commit` writes while the book goes on."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.postings = batch.posting_rows()
+        self.balances = batch.balance_columns()
+        self.root = batch.root()
+
+
+async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
+    """Write a batch in one transaction, if the ledger is still ours and where we left it.
+
+    Errors: `Fenced`, `ApprovalVoid`, `BalanceMismatch`: nothing was written. Any other: not known.
+    """
+    batch = rows.batch
+    async with connection.transaction():
+        await _advance_head(connection, batch, rows.root, epoch)
+        if batch.approval is not None:
+            approval, digest, seq = batch.approval
+            valid = await connection.fetchval(
+                "select security.consume_approval($1, $2, $3, $4)",
+                approval,
+                digest,
+                batch.ledger,
+                seq,
+            )
+            if not valid:
+                raise ApprovalVoid
+        await _copy(connection, "journal", batch.journal)
+        await _copy(connection, "idempotency", batch.keys)
+        await _copy(connection, "account", batch.opened)
+        await _copy(
+            connection,
+            "balance",
+            [(batch.ledger, row[2], 0, 0, 0) for row in batch.opened],
+        )
+        await _copy(connection, "posting_list", rows.postings)
+        await _copy(connection, "reversal", batch.reversals)
+        await _copy(connection, "tile", batch.tiles)
+        if batch.changed:
+            await connection.executemany(
+                "update ledger.account set status = $3, status_seq = $4 where ledger = $1 and account = $2",
+                [(batch.ledger, *change) for change in batch.changed],
+            )
+        await _move_balances(connection, batch.ledger, rows.balances)
+
+
+async def _advance_head(connection: Connection, batch: Batch, root: bytes, epoch: int) -> None:
+    done = await connection.execute(
+        "update ledger.head set seq = $4, root = $5, recorded_at = $6 "
+        "where ledger = $1 and epoch = $2 and seq = $3",
+        batch.ledger,
+        epoch,
+        batch.first_seq,
+        batch.last_seq,
+        root,
+        batch.recorded_at,
+    )
+    if done != "UPDATE 1":
+        raise Fenced
+
+
+async def _copy(connection: Connection, table: str, rows: list[tuple[Any, ...]]) -> None:
+    if rows:
+        await connection.copy_records_to_table(table, schema_name="ledger", records=rows)
+
+
+async def _move_balances(connection: Connection, ledger: str, columns: list[list[Any]]) -> None:
+    if not columns[0]:
+        return
+    done = await connection.execute(
+        "update ledger.balance b set debits = n.debits::numeric, credits = n.credits::numeric, "
+        "version = n.version "
+        "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) "
+        "as n (number, expected, version, debits, credits) "
+        "where b.ledger = $1 and b.number = n.number and b.version = n.expected",
+        ledger,
+        *columns,
+    )
+    if done != f"UPDATE {len(columns[0])}":
+        raise BalanceMismatch(f"{done} of {len(columns[0])} balances of {ledger}")

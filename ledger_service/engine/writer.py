@@ -1,0 +1,282 @@
+"""The single writer of one ledger: natural batching, pipelined commits, take-over on any surprise.
+
+While one batch commits the next is decided, and no answer leaves before the commit of its own batch,
+which comes after that of every batch it rests on: refusals, replays and dry runs too. Whatever goes
+wrong is met in one way: drop the book, take the head over (so that a commit in doubt has either
+happened or never will), load, and decide again what was not answered. Idempotency keys then find
+what had been committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+
+import asyncpg
+import msgspec
+import structlog
+
+from ledger_service.domain.book import Book, Replay
+from ledger_service.domain.chart import Chart
+from ledger_service.domain.errors import refusal
+from ledger_service.engine import store
+from ledger_service.engine.batch import Batch
+from ledger_service.engine.deciding import Draft, Submission, decide_all
+from ledger_service.engine.merkle import Tree
+from ledger_service.engine.protocol import Committed, Refused, Verdict
+
+log = structlog.get_logger()
+
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds of a writer's memory and of its batches."""
+
+    queued_commands: int = 65_536
+    """More are refused as `busy`."""
+    batch_commands: int = 8_192
+    accounts: int = 200_000
+    keys: int = 200_000
+    originals: int = 10_000
+    attempts: int = 3
+    """Failed commits after which a submission is answered with unknown."""
+
+
+class LostLease(Exception):  # noqa: N818 - what happened, not a fault
+    """Another process writes this ledger now."""
+
+
+class _Held(msgspec.Struct):
+    """What a take-over gives: everything that a surprise makes worthless."""
+
+    epoch: int
+    book: Book
+    tree: Tree
+    committing: asyncpg.Connection
+    loading: asyncpg.Connection
+
+
+class LedgerWriter:
+    """Decides and commits for one ledger, as long as `holds_lease` says that it may."""
+
+    def __init__(
+        self,
+        ledger: str,
+        connect: Connect,
+        charts: Mapping[str, Chart],
+        holds_lease: Callable[[], Awaitable[bool]],
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
+        self.ledger = ledger
+        self.committed_seq = 0
+        self.epoch = 0
+        self._connect = connect
+        self._charts = charts
+        self._holds_lease = holds_lease
+        self._limits = limits
+        self._queue: deque[Submission] = deque()
+        self._queued = 0
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._aboard: list[Submission] = []
+        """Taken from the queue, not answered yet."""
+
+    def offer(self, submission: Submission) -> None:
+        """Queue a submission; it is answered through its future. A full queue refuses at once."""
+        size = len(submission.commands)
+        if self._stopping:
+            submission.resolve(submission.unknown())
+        elif self._queued + size > self._limits.queued_commands:
+            busy = refusal("busy", retry_after=1)
+            submission.resolve([Refused(busy.code, busy.detail)] * size)
+        else:
+            self._queue.append(submission)
+            self._queued += size
+            self._wake.set()
+
+    def stop(self) -> None:
+        """Take nothing new; `run` ends when everything queued is answered."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`. Errors: `LostLease`, after which everything queued is unknown."""
+        try:
+            while True:
+                held: _Held | None = None
+                try:
+                    held = await self._take_over()
+                    await self._serve(held)
+                except (LostLease, asyncio.CancelledError):
+                    raise
+                except Exception as error:  # noqa: BLE001 - any surprise has the same remedy
+                    log.warning(
+                        "writer.surprised",
+                        ledger=self.ledger,
+                        error=type(error).__name__,
+                        detail=str(error),
+                    )
+                    self._put_back()
+                    await asyncio.sleep(0.05)
+                else:
+                    return
+                finally:
+                    await _close(held)
+        finally:
+            self._stopping = True
+            for submission in [*self._aboard, *self._queue]:
+                submission.resolve(submission.unknown())
+
+    async def _take_over(self) -> _Held:
+        if not await self._holds_lease():
+            raise LostLease
+        committing = await self._connect()
+        try:
+            loading = await self._connect()
+            epoch, book, tree = await store.take_over(committing, self.ledger, self._charts)
+        except BaseException:
+            committing.terminate()
+            raise
+        self.committed_seq, self.epoch = book.seq, epoch
+        log.info("writer.taken_over", ledger=self.ledger, epoch=epoch, seq=book.seq)
+        return _Held(epoch, book, tree, committing, loading)
+
+    def _put_back(self) -> None:
+        """Queue again, in order, what was not answered; it will find out whether it was committed."""
+        remaining: list[Submission] = []
+        for submission in self._aboard:
+            if submission.answer.done():
+                continue
+            submission.attempts += 1
+            submission.in_doubt = True
+            if submission.attempts >= self._limits.attempts:
+                submission.resolve(submission.unknown())
+            else:
+                remaining.append(submission)
+        self._aboard = []
+        self._queue.extendleft(reversed(remaining))
+        self._queued = sum(len(submission.commands) for submission in self._queue)
+        self._wake.set()
+
+    async def _serve(self, held: _Held) -> None:
+        commit: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if not self._queue:
+                    if commit is not None:
+                        await commit
+                        commit = None
+                    elif self._stopping:
+                        return
+                    else:
+                        self._wake.clear()
+                        await self._wake.wait()
+                    continue
+                submissions = self._next()
+                if submissions[0].is_exclusive and commit is not None:
+                    await commit
+                    commit = None
+                rows, drafts = await self._decide(held, submissions)
+                if commit is not None:
+                    await commit
+                commit = asyncio.create_task(self._commit(held, rows, submissions, drafts))
+                if submissions[0].is_exclusive:
+                    await commit
+                    commit = None
+        finally:
+            if commit is not None:
+                commit.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await commit
+
+    def _next(self) -> list[Submission]:
+        """Whatever waits, up to a batch; an exclusive submission comes alone."""
+        submissions = [self._queue.popleft()]
+        size = len(submissions[0].commands)
+        while (
+            self._queue
+            and not submissions[0].is_exclusive
+            and not self._queue[0].is_exclusive
+            and size + len(self._queue[0].commands) <= self._limits.batch_commands
+        ):
+            submissions.append(self._queue.popleft())
+            size += len(submissions[-1].commands)
+        self._queued -= size
+        self._aboard += submissions
+        return submissions
+
+    async def _decide(
+        self, held: _Held, submissions: list[Submission]
+    ) -> tuple[store.Rows, list[list[Draft]]]:
+        book, limits = held.book, self._limits
+        book.forget(
+            accounts=limits.accounts,
+            keys=limits.keys,
+            originals=limits.originals,
+            committed=self.committed_seq,
+        )
+        commands = [command for submission in submissions for command in submission.commands]
+        await store.load(held.loading, book, book.lacks(commands))
+        batch = Batch(book, held.tree)
+        drafts = await decide_all(book, batch, submissions)
+        return store.Rows(batch), drafts
+
+    async def _commit(
+        self,
+        held: _Held,
+        rows: store.Rows,
+        submissions: list[Submission],
+        drafts: list[list[Draft]],
+    ) -> None:
+        batch = rows.batch
+        if batch.journal:
+            try:
+                await store.commit(held.committing, rows, held.epoch)
+            except store.ApprovalVoid:
+                void = refusal("approval_invalid")
+                self._answer(submissions, [[Refused(void.code, void.detail)]] * len(submissions))
+                raise
+        else:
+            await store.stands_at(held.committing, self.ledger, held.epoch, batch.last_seq)
+        self.committed_seq = batch.last_seq
+        replays = {
+            draft.seq
+            for submission, found in zip(submissions, drafts, strict=True)
+            for draft in found
+            if submission.with_events and isinstance(draft, Replay)
+        }
+        raws = await store.read_events(held.committing, self.ledger, replays) if replays else {}
+        self._answer(
+            submissions,
+            [
+                [_verdict(draft, submission, raws) for draft in found]
+                for submission, found in zip(submissions, drafts, strict=True)
+            ],
+        )
+
+    def _answer(self, submissions: list[Submission], verdicts: list[list[Verdict]]) -> None:
+        for submission, found in zip(submissions, verdicts, strict=True):
+            submission.resolve(found)
+        self._aboard = [submission for submission in self._aboard if not submission.answer.done()]
+
+
+def _verdict(draft: Draft, submission: Submission, raws: Mapping[int, bytes]) -> Verdict:
+    if isinstance(draft, Replay):
+        return Committed(draft.seq, raws.get(draft.seq, b""), replayed=not submission.in_doubt)
+    return draft
+
+
+async def _close(held: _Held | None) -> None:
+    """Cut the connections; a commit under way then ends by itself, one way or the other."""
+    if held is not None:
+        held.committing.terminate()
+        held.loading.terminate()
+
+
+def deadline_in(seconds: float) -> float:
+    """A submission's deadline, on the monotonic clock."""
+    return time.monotonic() + seconds
