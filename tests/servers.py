@@ -23,7 +23,9 @@ JARS = Path(__file__).parents[1] / ".tallystick" / "kafka" / "lib"
 """Where the stack of this checkout keeps Kafka's jars: brought once, kept between test runs."""
 
 
-def end(process: subprocess.Popen | psutil.Process, how: int = signal.SIGTERM, seconds: float = 15) -> None:
+def end(
+    process: subprocess.Popen | psutil.Process, how: int = signal.SIGTERM, seconds: float = 15
+) -> None:
     """End a process and everything it started; what does not go in time is killed."""
     try:
         root = psutil.Process(process.pid)
@@ -35,7 +37,9 @@ def end(process: subprocess.Popen | psutil.Process, how: int = signal.SIGTERM, s
     if isinstance(process, subprocess.Popen):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
-    _, left = psutil.wait_procs(family, timeout=2 if isinstance(process, subprocess.Popen) else seconds)
+    _, left = psutil.wait_procs(
+        family, timeout=2 if isinstance(process, subprocess.Popen) else seconds
+    )
     for one in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
@@ -67,7 +71,9 @@ def running(
         end(process, stop)
 
 
-def wait_ready(process: subprocess.Popen, log: Path, probe: probes.Probe, seconds: float = 60) -> None:
+def wait_ready(
+    process: subprocess.Popen, log: Path, probe: probes.Probe, seconds: float = 60
+) -> None:
     """Wait for a server that `running` started; where it fails, its last lines are in the error."""
     try:
         probes.wait(Path(log).stem, probe, seconds, alive=lambda: process.poll() is None)
@@ -130,7 +136,9 @@ def postgres(folder: Path) -> Iterator[Postgres]:
 def migrated_template(server: Postgres) -> str:
     """A database with every migration and login, from which the tests' databases are copied."""
     owner_url = server.create_database(TEMPLATE)
-    database.create_logins(owner_url, TEMPLATE, dict.fromkeys([*database.ROLES, database.MONITOR], "login"))
+    database.create_logins(
+        owner_url, TEMPLATE, dict.fromkeys([*database.ROLES, database.MONITOR], "login")
+    )
     upgrade(owner_url)
     return TEMPLATE
 

@@ -46,7 +46,9 @@ def create_owner(connection: psycopg.Connection, password: str) -> None:
 def create_database(admin_url: str, database: str, template: str | None = None) -> None:
     """The database, owned by `OWNER`, if it is not there yet."""
     with psycopg.connect(admin_url, autocommit=True) as connection:
-        if connection.execute("select 1 from pg_database where datname = %s", [database]).fetchone():
+        if connection.execute(
+            "select 1 from pg_database where datname = %s", [database]
+        ).fetchone():
             return
         statement = sql.SQL("create database {} owner {}").format(
             sql.Identifier(database), sql.Identifier(OWNER)
@@ -83,7 +85,9 @@ def create_logins(url: str, database: str, passwords: Mapping[str, str]) -> None
 
 def _own_schema(connection: psycopg.Connection, owner: str, schema: str) -> None:
     # to give a schema to a role one must be able to act as that role
-    connection.execute(sql.SQL("grant {} to current_user with set true").format(sql.Identifier(owner)))
+    connection.execute(
+        sql.SQL("grant {} to current_user with set true").format(sql.Identifier(owner))
+    )
     connection.execute(
         sql.SQL("create schema if not exists {} authorization {}").format(
             sql.Identifier(schema), sql.Identifier(owner)

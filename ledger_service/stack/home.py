@@ -105,7 +105,9 @@ class Home:
             except FileNotFoundError:
                 value = make()
             draft = path.with_name(f".{name}.new")
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            with os.fdopen(
+                os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
+            ) as file:
                 file.write(value + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -140,7 +142,9 @@ class Home:
         with self._lock():
             ports = self.ports()
             if name not in ports:
-                ports[name] = next(port for port in self._candidates() if port not in ports.values())
+                ports[name] = next(
+                    port for port in self._candidates() if port not in ports.values()
+                )
                 text = json.dumps(dict(sorted(ports.items())), indent=1)
                 write_atomically(self.path / "ports.json", text.encode())
         return ports[name]

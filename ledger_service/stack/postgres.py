@@ -43,7 +43,10 @@ def as_ordinary_user() -> tuple[str, ...]:
     if os.geteuid() != 0:
         return ()
     namespace = ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}", "--")
-    if shutil.which("unshare") and subprocess.run([*namespace, "true"], capture_output=True).returncode == 0:
+    if (
+        shutil.which("unshare")
+        and subprocess.run([*namespace, "true"], capture_output=True).returncode == 0
+    ):
         return namespace
     try:
         pwd.getpwnam(FALLBACK_USER)
@@ -53,7 +56,13 @@ def as_ordinary_user() -> tuple[str, ...]:
             "PostgreSQL does not run as root, and this kernel allows no user namespaces. Run tally as "
             f"a normal user, or make one for it: adduser --system --group {FALLBACK_USER}",
         ) from None
-    return ("setpriv", f"--reuid={FALLBACK_USER}", f"--regid={FALLBACK_USER}", "--init-groups", "--")
+    return (
+        "setpriv",
+        f"--reuid={FALLBACK_USER}",
+        f"--regid={FALLBACK_USER}",
+        "--init-groups",
+        "--",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +95,9 @@ class PostgresServer:
             input=self.password_file.read_text(), capture_output=True, text=True, cwd="/",
         )  # fmt: skip
         if made.returncode:
-            raise StackError("initdb_failed", f"initdb could not make {self.data}: {made.stderr.strip()}")
+            raise StackError(
+                "initdb_failed", f"initdb could not make {self.data}: {made.stderr.strip()}"
+            )
         draft.rename(self.data)
 
     def command(self) -> list[str]:

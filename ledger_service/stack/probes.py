@@ -94,7 +94,9 @@ def grpc_health(address: str, service: str = "") -> str | None:
     return None if said.status == serving else f"{address} is not serving"
 
 
-def wait(what: str, probe: Probe, seconds: float, alive: Callable[[], bool] = lambda: True) -> float:
+def wait(
+    what: str, probe: Probe, seconds: float, alive: Callable[[], bool] = lambda: True
+) -> float:
     """Ask until the answer is yes; gives the seconds it took. Errors: `not_ready`."""
     start = time.monotonic()
     pause = 0.02

@@ -27,7 +27,9 @@ def java() -> str:
     """The `java` to use. Errors: `no_java`, also where it is older than Kafka needs."""
     found = shutil.which("java")
     if found is None:
-        raise StackError("no_java", f"Kafka needs Java {OLDEST_JAVA} or newer: {INSTALL_JAVA}, {_ELSEWHERE}.")
+        raise StackError(
+            "no_java", f"Kafka needs Java {OLDEST_JAVA} or newer: {INSTALL_JAVA}, {_ELSEWHERE}."
+        )
     said = subprocess.run([found, "-version"], capture_output=True, text=True).stderr
     version = re.search(r'version "(?:1\.)?(\d+)', said)
     if version is None or int(version[1]) < OLDEST_JAVA:
@@ -125,4 +127,6 @@ class KafkaServer:
             self._java("kafka.tools.StorageTool", *arguments), capture_output=True, text=True
         )
         if done.returncode:
-            raise StackError("kafka_format_failed", f"Kafka could not format its log: {done.stderr.strip()}")
+            raise StackError(
+                "kafka_format_failed", f"Kafka could not format its log: {done.stderr.strip()}"
+            )

@@ -1,0 +1,152 @@
+"""What the local stack says for each setting, from the home's secrets and ports."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Mapping
+
+from ledger_service.contract import environment
+from ledger_service.stack import database
+from ledger_service.stack.errors import StackError
+from ledger_service.stack.home import Home, key, password
+from ledger_service.stack.postgres import SUPERUSER
+from ledger_service.stack.services import GIVEN_BY_ADDRESS, Part
+
+DATABASE = "tallystick"
+PREFIX = "TALLYSTICK_"
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "DAGSTER_DISABLE_TELEMETRY": "yes",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    "GX_ANALYTICS_ENABLED": "false",
+    "PYTHONUNBUFFERED": "1",
+}
+"""For every process: nothing phones home, and logs appear when they are written."""
+
+
+def given(home: Home, server: str) -> str | None:
+    """Address of a server that is run elsewhere; None where the local one is used."""
+    file = home.secret_file(f"given_{server}")
+    return file.read_text().strip() if file.exists() else None
+
+
+def remember_given(home: Home) -> None:
+    """Keep the addresses that the environment gives now, for the services and for later commands."""
+    for server, name in GIVEN_BY_ADDRESS.items():
+        home.secret_file(f"given_{server}").unlink(missing_ok=True)
+        if address := os.environ.get(name):
+            home.secret(f"given_{server}", lambda address=address: address)
+
+
+def admin_url(home: Home) -> str:
+    """The local PostgreSQL as its superuser."""
+    return f"postgresql://{SUPERUSER}:{home.secret('postgres')}@{home.address('postgres')}/postgres"
+
+
+def owner_url(home: Home) -> str:
+    """The ledger's database as its owner."""
+    elsewhere = given(home, "postgres")
+    if elsewhere:
+        return elsewhere
+    return database.with_credentials(
+        admin_url(home), database.OWNER, home.secret("database_owner"), DATABASE
+    )
+
+
+def login_passwords(home: Home) -> dict[str, str]:
+    """The password of every role's login."""
+    return {role: home.secret(f"database_{role}") for role in (*database.ROLES, database.MONITOR)}
+
+
+def api_key(home: Home, identity: str) -> str:
+    """The API key of a part of the system. Errors: `no_api_key` before identities are provisioned."""
+    try:
+        return home.secret_file(f"api_key_{identity}").read_text().strip()
+    except FileNotFoundError:
+        raise StackError(
+            "no_api_key", f"This home has no API key of {identity!r} yet: run `tally up`."
+        ) from None
+
+
+def public_half(seed: str) -> str:
+    """The public key of an Ed25519 seed, both in base64."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.from_private_bytes(base64.b64decode(seed))
+    return base64.b64encode(private.public_key().public_bytes_raw()).decode()
+
+
+def _database_url(home: Home, part: Part) -> str:
+    role = part.role or "api"
+    owner = owner_url(home)
+    name = database.login(database.database_of(owner), role)
+    return database.with_credentials(owner, name, login_passwords(home)[role])
+
+
+def _health(home: Home, part: Part) -> str:
+    return home.address(f"{part.name}.health")
+
+
+_RESOLVERS: dict[str, Callable[[Home, Part], str]] = {
+    "ENV": lambda _home, _part: os.environ.get("TALLYSTICK_ENV", "demo"),
+    "DATABASE_URL": _database_url,
+    "OWNER_DATABASE_URL": lambda home, _: owner_url(home),
+    "KAFKA_BOOTSTRAP": lambda home, _: given(home, "kafka") or home.address("kafka"),
+    "TEMPORAL_ADDRESS": lambda home, _: given(home, "temporal") or home.address("temporal"),
+    "API_URL": lambda home, _: f"http://{home.address('api')}",
+    "API_KEY": lambda home, part: api_key(home, part.api_key or part.name),
+    "CONSOLE_URL": lambda home, _: f"http://{home.address('console')}",
+    "BANK_URL": lambda home, _: f"http://{home.address('bank')}",
+    "DAGSTER_URL": lambda home, _: f"http://{home.address('dagster-webserver')}",
+    "LISTEN": lambda home, part: home.address(part.name),
+    "HEALTH_LISTEN": _health,
+    "BANK_SECRET": lambda home, _: home.secret("bank", password),
+    "DAGSTER_SECRET": lambda home, _: home.secret("dagster", password),
+    "WRITER_SECRET": lambda home, _: home.secret("writer", password),
+    "VAULT_KEY": lambda home, _: home.secret("vault_key", key),
+    "TOKEN_KEY": lambda home, _: home.secret("token_key", key),
+    "PAYLOAD_KEY": lambda home, _: home.secret("payload_key", key),
+    "LOG_KEY": lambda home, _: home.secret("log_key", key),
+    "LOG_PUBLIC_KEY": lambda home, _: public_half(home.secret("log_key", key)),
+    "WITNESS_KEY": lambda home, _: home.secret("witness_key", key),
+}
+
+
+def of(home: Home, part: Part) -> dict[str, str]:
+    """The settings of one part, in full names."""
+    values = {PREFIX + name: _RESOLVERS[name](home, part) for name in part.settings}
+    return {"TALLYSTICK_HOME": str(home.path), **values}
+
+
+def process_environment(home: Home, part: Part) -> dict[str, str]:
+    """The whole environment of a part's process: ours for it, and of the caller's what is no secret."""
+    mine = of(home, part)
+    secrets = {name for name, setting in environment.SETTINGS.items() if setting.secret}
+    addresses = set(GIVEN_BY_ADDRESS.values())
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in secrets and name not in addresses
+    }
+    dagster = {"DAGSTER_HOME": str(home / "dagster")} if part.name.startswith("dagster") else {}
+    return {**inherited, **QUIET, **dagster, **mine}
+
+
+def fill_in(part: Part, surroundings: Mapping[str, str]) -> dict[str, str]:
+    """Settings that `part` needs, `surroundings` lack, and a home that is in use can give.
+
+    A home that no stack was started in gives nothing, and is not made by asking.
+    """
+    home = Home.current()
+    if not (home / "supervisor").is_dir():
+        return {}
+    filled: dict[str, str] = {}
+    for name in part.settings:
+        if PREFIX + name not in surroundings:
+            try:
+                filled[PREFIX + name] = _RESOLVERS[name](home, part)
+            except StackError:
+                continue  # the command itself says that the setting is missing
+    return filled

@@ -1,0 +1,235 @@
+"""Supervisor watches the parts: it starts them, restarts what dies, keeps their logs, stops them.
+
+Each part runs as `tally run NAME --local` in a process group of its own. What it is (pid and time
+of birth) is on record in the home, so that nothing is left behind even where the supervisor itself
+was killed; a process is known by both, never by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ledger_service.contract.snapshots import write_atomically
+from ledger_service.stack.errors import StackError
+from ledger_service.stack.home import Home
+from ledger_service.stack.services import Part
+
+_SOCKET_PATH_MAX = 100
+"""Linux cuts a Unix socket's path at 108 bytes; supervisor appends to it while it binds."""
+_USER = "tally"
+
+
+def log_file(home: Home, name: str) -> Path:
+    """Where a part's output goes."""
+    return home / "logs" / f"{name}.log"
+
+
+def last_lines(home: Home, name: str, count: int = 15) -> str:
+    """The end of a part's log."""
+    try:
+        text = log_file(home, name).read_bytes()[-32_768:].decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-count:])
+
+
+class Supervisor:
+    """The supervisor of one home."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._folder = home / "supervisor"
+
+    # talking to it
+
+    def _address(self) -> str:
+        socket = str(self._folder / "supervisor.sock")
+        if len(socket.encode()) <= _SOCKET_PATH_MAX:
+            return f"unix://{socket}"
+        return f"http://{self._home.address('supervisor')}"
+
+    def call(self, method: str, *arguments: object) -> Any:
+        """One call of supervisor's XML-RPC. Errors: OSError where it does not run, `Fault`."""
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(_USER, self._home.secret("supervisor"), self._address())
+        with contextlib.closing(transport):
+            proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+            return getattr(proxy.supervisor, method)(*arguments)
+
+    def is_running(self) -> bool:
+        """Whether it answers."""
+        if not (self._folder / "supervisord.conf").exists():
+            return False
+        try:
+            return self.call("getState")["statename"] == "RUNNING"
+        except (OSError, xmlrpc.client.Error):
+            return False
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """What supervisor knows of each part (`statename`, `pid`, `start`); empty where it is off."""
+        if not (self._folder / "supervisord.conf").exists():
+            return {}
+        try:
+            return {line["name"]: line for line in self.call("getAllProcessInfo")}
+        except (OSError, xmlrpc.client.Error):
+            return {}
+
+    # starting
+
+    def launch(self, parts: Iterable[Part]) -> None:
+        """Start the supervisor, with every part known and none started. Errors: `no_supervisor`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        configuration = self._folder / "supervisord.conf"
+        draft = "".join([self._own_section(), *map(self._section, parts)])
+        write_atomically(configuration, draft.encode())
+        configuration.chmod(0o600)
+        (self._folder / "supervisor.sock").unlink(missing_ok=True)
+        surroundings = {name: value for name, value in os.environ.items() if not _is_ours(name)}
+        started = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
+            env={**surroundings, **_passed_on(), "TALLYSTICK_HOME": str(self._home.path)},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 15
+        while not self.is_running():
+            if started.returncode or time.monotonic() > deadline:
+                raise StackError(
+                    "no_supervisor",
+                    f"Supervisor did not start: {started.stderr.strip()}\n"
+                    f"{last_lines(self._home, 'supervisord')}",
+                )
+            time.sleep(0.05)
+
+    def start(self, name: str) -> None:
+        """Start a part, or leave it where it runs already."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self.call("startProcess", name, False)
+
+    def stop(self, name: str) -> None:
+        """Stop a part and wait until it is gone."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self.call("stopProcess", name, True)
+
+    def shut_down(self) -> None:
+        """End the supervisor itself, and wait."""
+        pid = self.call("getPID")
+        with contextlib.suppress(OSError, xmlrpc.client.Error):
+            self.call("shutdown")
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            psutil.Process(pid).wait(60)
+
+    def _own_section(self) -> str:
+        secret = self._home.secret("supervisor")
+        if self._address().startswith("unix"):
+            server = (
+                f"[unix_http_server]\nfile={_escape(self._folder)}/supervisor.sock\nchmod=0700\n"
+            )
+        else:
+            server = f"[inet_http_server]\nport={self._home.address('supervisor')}\n"
+        return (
+            f"{server}username={_USER}\npassword={secret}\n"
+            f"[supervisord]\nlogfile={_escape(log_file(self._home, 'supervisord'))}\n"
+            f"pidfile={_escape(self._folder)}/supervisord.pid\nchildlogdir={_escape(self._home / 'logs')}\n"
+            f"directory={_escape(self._home.path)}\nidentifier=tallystick\nminfds=1024\n"
+            "[rpcinterface:supervisor]\n"
+            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+        )
+
+    def _section(self, part: Part) -> str:
+        command = shlex.join(
+            [sys.executable, "-m", "ledger_service.stack.cli", "run", part.name, "--local"]
+        )
+        return (
+            f"[program:{part.name}]\ncommand={_escape(command)}\nautostart=false\nautorestart=true\n"
+            f"startsecs=1\nstartretries=20\nstopsignal={part.stop_signal}\n"
+            f"stopwaitsecs={part.drains_within}\nstopasgroup=true\nkillasgroup=true\n"
+            f"redirect_stderr=true\nstdout_logfile={_escape(log_file(self._home, part.name))}\n"
+            "stdout_logfile_maxbytes=20MB\nstdout_logfile_backups=3\n"
+        )
+
+
+def _escape(text: object) -> str:
+    """Supervisor's files expand % and take ; after a space as a comment."""
+    return str(text).replace("%", "%%")
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("TALLYSTICK_")
+
+
+def _passed_on() -> dict[str, str]:
+    """Settings of the caller that services read from their surroundings: none of them a secret."""
+    names = ("TALLYSTICK_ENV", "TALLYSTICK_LOG_LEVEL", "TALLYSTICK_LOG_ORIGIN")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+# what was started, by pid and time of birth
+
+
+def record(home: Home, name: str) -> None:
+    """Put this process on record as the part `name`."""
+    me = psutil.Process()
+    text = json.dumps({"pid": me.pid, "created": me.create_time()})
+    write_atomically(home / "supervisor" / f"{name}.process", text.encode())
+
+
+def recorded(home: Home) -> dict[str, psutil.Process]:
+    """The recorded parts that still live."""
+    living: dict[str, psutil.Process] = {}
+    for file in (home / "supervisor").glob("*.process"):
+        with contextlib.suppress(ValueError, KeyError, OSError, psutil.Error):
+            known = json.loads(file.read_text())
+            process = psutil.Process(known["pid"])
+            if abs(process.create_time() - known["created"]) < 0.1:
+                living[file.stem] = process
+    return living
+
+
+def families(home: Home) -> list[psutil.Process]:
+    """Every recorded part and all that came from it: its descendants, and its process group."""
+    found: dict[int, psutil.Process] = {}
+    groups: set[int] = set()
+    for process in recorded(home).values():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            found |= {one.pid: one for one in [process, *process.children(recursive=True)]}
+            if os.getpgid(process.pid) == process.pid:
+                groups.add(process.pid)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) in groups:
+                found[process.pid] = process
+    return list(found.values())
+
+
+def end_all(home: Home, known: Iterable[psutil.Process] = (), seconds: float = 20) -> list[str]:
+    """End every recorded process that still lives, and those of `known`; gives who had to be ended.
+
+    PostgreSQL gets SIGINT (a clean stop), all others SIGTERM; who stays is killed.
+    """
+    parts = recorded(home)
+    left = {process.pid: process for process in [*known, *families(home)] if process.is_running()}
+    for name, process in parts.items():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
+    _, stubborn = psutil.wait_procs(list(left.values()), timeout=seconds if parts else 2)
+    for process in stubborn:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=10)
+    for file in (home / "supervisor").glob("*.process"):
+        file.unlink(missing_ok=True)
+    return sorted(parts) or [str(process.pid) for process in stubborn]
