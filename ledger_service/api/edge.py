@@ -54,8 +54,7 @@ class Edge:
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-                    raise Problem("bad_text")
+                _refuse_nul(scope)
                 await self._app(scope, receive, send_with_id)
             except ClientDisconnect:
                 status = 499
@@ -64,7 +63,7 @@ class Edge:
                 if problem.status >= 500:
                     _log_failure(error)
                 if status:
-                    # The answer is under way: cutting it off is the only way to say that it is not whole.
+                    # The answer is under way: cutting it off says that it is not whole.
                     raise _CutOff from None
                 await render(problem, request_id)(scope, receive, send_with_id)
             finally:
@@ -73,6 +72,11 @@ class Edge:
 
 class _CutOff(Exception):  # noqa: N818
     """Ends a connection whose answer can't be finished; carries nothing."""
+
+
+def _refuse_nul(scope: Scope) -> None:
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        raise Problem("bad_text")
 
 
 def _request_id(scope: Scope) -> str:

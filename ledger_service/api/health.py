@@ -1,4 +1,4 @@
-"""Probes: /livez says the process answers, /readyz that it can take work. Open, and say nothing else."""
+"""Open probes: /livez says that the process answers, /readyz that it can take work."""
 
 from __future__ import annotations
 

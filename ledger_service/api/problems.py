@@ -1,13 +1,14 @@
 """Every refusal of the API, as a problem of RFC 9457: one table from code to status.
 
-A route raises `Problem(code, ...)`, or lets a domain refusal pass; the table says the status. A code
-that is not in the table is a defect and becomes a 500. What went wrong inside never leaves: a 500
-says only the request id, by which the logs are found.
+A route raises `Problem(code, ...)`, or lets another room's refusal pass; the table says the status.
+A code that is not in the table is a defect and becomes a 500. What went wrong inside never leaves:
+a 500 says only the request id, by which the logs are found.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
@@ -27,8 +28,8 @@ _CODES_BY_STATUS: dict[int, str] = {
     400: "bad_json bad_http",
     401: "unauthenticated bad_credentials demo_identity_refused",
     403: "forbidden session_required",
-    404: "not_found ledger_not_open unknown_transaction unknown_approval unknown_party unknown_file "
-    "unknown_reversal unknown_statement_account no_checkpoint",
+    404: "not_found ledger_not_open unknown_transaction unknown_approval unknown_party "
+    "unknown_file unknown_reversal unknown_statement_account no_checkpoint",
     405: "method_not_allowed",
     409: "ledger_exists account_exists approval_decided approval_expired maker_is_checker "
     "digest_mismatch duplicate_party party_erased retention_applies in_flight name_taken "
@@ -36,14 +37,16 @@ _CODES_BY_STATUS: dict[int, str] = {
     413: "body_too_large batch_too_large",
     415: "unsupported_media_type",
     422: "invalid_request bad_text idempotency_conflict personal_data_refused unknown_account "
-    "unknown_currency unknown_calendar unknown_chart unknown_kind unknown_role unknown_user "
-    "unknown_identity weak_password too_few_entries too_many_entries unbalanced undeclared_metadata "
-    "metadata_too_long effective_in_future account_not_in_chart currency_differs account_closed "
-    "account_frozen account_not_empty is_a_reversal partial_needs_one_currency reversal_exceeds "
-    "floor_passed ceiling_passed event_too_large linked_batch_refused approval_invalid bad_ledger_id "
-    "bad_currencies bad_time_zone bad_cut_off bad_side bad_amount bad_limits bad_status "
-    "bad_account_id bad_owner bad_context bad_reason bad_effective_at not_whole_minor_units "
-    "bad_party unknown_field reason_not_allowed reversal_refused_by_policy bad_statement",
+    "unknown_currency unknown_calendar unknown_chart unknown_kind unknown_role "
+    "unknown_user unknown_identity weak_password too_few_entries too_many_entries "
+    "unbalanced undeclared_metadata metadata_too_long effective_in_future "
+    "account_not_in_chart currency_differs account_closed account_frozen "
+    "account_not_empty is_a_reversal partial_needs_one_currency reversal_exceeds "
+    "floor_passed ceiling_passed event_too_large linked_batch_refused approval_invalid "
+    "bad_ledger_id bad_currencies bad_time_zone bad_cut_off bad_side bad_amount "
+    "bad_limits bad_status bad_account_id bad_owner bad_context bad_reason "
+    "bad_effective_at not_whole_minor_units bad_party unknown_field reason_not_allowed "
+    "reversal_refused_by_policy bad_statement",
     429: "sign_in_locked busy",
     500: "internal_error",
     503: "database_unavailable writer_unavailable outcome_unknown deadline_passed",
@@ -72,14 +75,14 @@ _FROM_HTTP = {400: "bad_json", 404: "not_found", 405: "method_not_allowed", 413:
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
-    """A refusal on its way to the caller. `facts` become members of the problem, beside the code."""
+    """A refusal on its way to the caller. `facts` become members of the problem."""
 
     def __init__(
         self,
         code: str,
         detail: str | None = None,
         *,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         **facts: Any,
     ) -> None:
         super().__init__(code)
@@ -104,7 +107,7 @@ def refused(refusal: Refusal) -> Problem:
     )
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - a table, written as a match
     """Any exception as a problem; what is not foreseen is `internal_error`."""
     match error:
         case Problem():

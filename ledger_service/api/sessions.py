@@ -25,7 +25,7 @@ class Credentials(Body):
 
 @router.post("/v1/sessions", status_code=201)
 async def sign_in(credentials: Credentials, request: Request) -> dict[str, Any]:
-    """Open a session of 12 hours; its token is shown this once. The only open route beside health."""
+    """Open a session of 12 hours, whose token is shown this once. Open, as health is."""
     session = await sessions.sign_in(
         request.app.state.pool, credentials.username, credentials.password
     )
