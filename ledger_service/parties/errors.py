@@ -1,4 +1,4 @@
-"""Refusals of the vault. `code` is stable, the message says what to do and holds nothing personal."""
+"""Refusals of the vault. `code` is stable; the message says what to do and nothing personal."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Status = Literal["pending", "approved", "refused", "consumed", "expired"]
 
 
 class Approval(NamedTuple):
-    """A request for a second person's word. `expired` is a pending or approved row past its time."""
+    """A request for a second person's word. `expired`: a pending or approved row past its time."""
 
     approval_id: str
     kind: str
@@ -65,7 +65,8 @@ async def request_approval(
     lifetime: dt.timedelta = LIFETIME,
 ) -> Approval:
     """Ask for a second person's word on `content` (see `domain.approval`), in the transaction that
-    stores the request itself. `subject` is the id of that request, `requested_by` the maker's actor.
+    stores the request itself. `subject` is the id of that request, `requested_by` the maker.
+
     Errors: `personal_data_refused`.
     """
     for name, value in content.items():
@@ -163,7 +164,9 @@ async def decide(
     raise refusal
 
 
-def _refusal(row: Any, checker: Identity, digest: str) -> SecurityRefusal | None:
+def _refusal(  # noqa: PLR0911 - one reason after the other, in the order in which they are told
+    row: Any, checker: Identity, digest: str
+) -> SecurityRefusal | None:
     if row is None:
         return SecurityRefusal("unknown_approval", "There is no such approval.")
     if checker.kind != "session" or checker.session_id is None:

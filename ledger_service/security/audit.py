@@ -54,8 +54,8 @@ async def record(
     """Append one row; gives its `seq`. In the caller's transaction, if there is one: then the row
     and the act it tells of are kept together or not at all.
 
-    `actor` is an id, `action` a dotted name (`party.revealed`), `subject` an id or a route, `details`
-    codes and ids, never personal data. Errors: `personal_data_refused`.
+    `actor` is an id, `action` a dotted name (`party.revealed`), `subject` an id or a route,
+    `details` codes and ids, never personal data. Errors: `personal_data_refused`.
     """
     facts = dict(details or {})
     for name, value in {"subject": subject, **facts}.items():
@@ -70,7 +70,8 @@ async def record(
         "details": facts,
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return int(await connection.fetchval("select security.append_audit($1)", text))
+    seq: Any = await connection.fetchval("select security.append_audit($1)", text)
+    return int(seq)
 
 
 async def read_log(
@@ -95,7 +96,8 @@ async def verify_chain(connection: Connection) -> Verdict:
     previous, count = _BEGINNING, 0
     while True:
         page = await connection.fetch(
-            "select seq, content, hash from security.audit_log where seq > $1 order by seq limit $2",
+            """select seq, content, hash from security.audit_log
+                where seq > $1 order by seq limit $2""",
             count,
             _PAGE,
         )

@@ -1,8 +1,8 @@
 """Bearer tokens: `tsk_<id>_<secret>` for API keys, `tss_<id>_<secret>` for sessions.
 
 The id finds the row, the secret proves possession. Only a keyed hash of the secret is stored
-(HMAC-SHA256 under TALLYSTICK_TOKEN_KEY): who reads the table can't call the API, and a secret of 256
-random bits needs no slow hash. Passwords do, and get Argon2id.
+(HMAC-SHA256 under TALLYSTICK_TOKEN_KEY): who reads the table can't call the API, and a secret of
+256 random bits needs no slow hash. Passwords do, and get Argon2id.
 """
 
 from __future__ import annotations

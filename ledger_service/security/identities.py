@@ -161,25 +161,26 @@ async def create_key(
     return token
 
 
-async def revoke(connection: Connection, name: str) -> int:
-    """End the key, or the user with all sessions and held keys, of this name; gives how many rows
+async def revoke(connection: Connection, name: str) -> list[str]:
+    """End the key, or the user with all sessions and held keys, of this name; gives the ids that
     ended. From then on no token of theirs is taken. Errors: `unknown_identity`.
     """
-    ended = await connection.fetchval(
+    ended = await connection.fetch(
         """with person as (
              update security.person set revoked_at = now()
               where user_name = $1 and revoked_at is null returning user_id),
            keys as (
              update security.api_key set revoked_at = now()
               where (name = $1 or holder in (select user_id from person)) and revoked_at is null
-             returning 1),
+             returning key_id),
            sessions as (
              update security.session set revoked_at = now()
-              where user_id in (select user_id from person) and revoked_at is null returning 1)
-           select (select count(*) from person) + (select count(*) from keys)
-                + (select count(*) from sessions)""",
+              where user_id in (select user_id from person) and revoked_at is null
+             returning session_id)
+           select user_id as id from person union all select key_id from keys
+           union all select session_id from sessions""",
         name,
     )
     if not ended:
         raise SecurityRefusal("unknown_identity", f"There is no live user or key {name!r}.")
-    return int(ended)
+    return [row["id"] for row in ended]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -104,7 +104,7 @@ async def _count_try(connection: Connection, digest: bytes) -> int:
 
 async def _open(connection: Connection, digest: bytes, person: asyncpg.Record) -> Session:
     token = new_token("tss")
-    expires_at = await connection.fetchval(
+    expires_at: Any = await connection.fetchval(
         """insert into security.session (session_id, user_id, secret_hash, expires_at)
            values ($1, $2, $3, clock_timestamp() + $4) returning expires_at""",
         token.row_id,

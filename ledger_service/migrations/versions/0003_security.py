@@ -159,7 +159,8 @@ GRANTS = """
 grant usage on schema security to tallystick_api, tallystick_writer, tallystick_worker;
 grant select, insert on security.person, security.api_key, security.session to tallystick_api;
 grant update (password_hash, roles, revoked_at) on security.person to tallystick_api;
-grant update (revoked_at) on security.api_key, security.session to tallystick_api;
+grant update (name, revoked_at) on security.api_key to tallystick_api;
+grant update (revoked_at) on security.session to tallystick_api;
 grant select, insert, update, delete on security.sign_in_attempts to tallystick_api;
 grant select, insert on security.approval to tallystick_api;
 grant update (status, decided_by, decided_at, session_id, reason)
