@@ -33,7 +33,7 @@ _CODES_BY_STATUS: dict[int, str] = {
     405: "method_not_allowed",
     409: "ledger_exists account_exists approval_decided approval_expired maker_is_checker "
     "digest_mismatch duplicate_party party_erased retention_applies in_flight name_taken "
-    "reversal_pending",
+    "reversal_pending statement_account_conflict",
     413: "body_too_large batch_too_large",
     415: "unsupported_media_type",
     422: "invalid_request bad_text idempotency_conflict personal_data_refused unknown_account "
@@ -125,7 +125,8 @@ def problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - a table, written
             return Problem(error.code, str(error))
         case HTTPException():
             code = _FROM_HTTP.get(error.status_code, "internal_error")
-            return Problem(code, headers=dict(error.headers or {}))
+            headers: Mapping[str, str] = error.headers or {}
+            return Problem(code, headers=headers)
         case asyncpg.DataError() | asyncpg.CharacterNotInRepertoireError() | UnicodeEncodeError():
             return Problem("bad_text")
         case asyncpg.PostgresConnectionError() | asyncpg.InterfaceError():
