@@ -1,4 +1,4 @@
-"""The local stack: which servers and services there are, in which order they start, who watches them.
+"""The local stack: which parts there are, in which order they start, who watches.
 
 It knows the other rooms by their commands and service names only.
 """

@@ -1,4 +1,4 @@
-"""`tally up` and `tally down`: everything in the order of its needs, as much at once as they allow."""
+"""`tally up` and `tally down`: each part once those it needs are ready, many at once."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def up(home: Home, only: Sequence[str], wait_seconds: float | None, say: Say) ->
     wanted = services.chosen(only, parts)
     supervisor = supervision.Supervisor(home)
     running = supervisor.is_running()
-    if running and not any(name in parts and parts[name].kind == "step" for name in only):
-        if not _unready(home, wanted, supervisor):
-            say("Everything is running.")
-            return
+    steps_asked = any(parts[name].kind == "step" for name in only)
+    if running and not steps_asked and not _unready(home, wanted, supervisor):
+        say("Everything is running.")
+        return
     if not running:
         orphans = supervision.end_all(home)
         if orphans:
@@ -139,7 +139,8 @@ class _Starter:
         except StackError as error:
             raise StackError(
                 "not_ready",
-                f"{error}\nThe last lines of its log:\n{supervision.last_lines(self._home, part.name)}\n"
+                f"{error}\nThe last lines of its log:\n"
+                f"{supervision.last_lines(self._home, part.name)}\n"
                 f"See `tally logs {part.name}`; once mended, `tally up` goes on from here, and "
                 "`tally down` stops what runs.",
             ) from None
@@ -171,6 +172,7 @@ def run_command(home: Home, part: Part, command: Sequence[str]) -> None:
             [sys.executable, "-m", "ledger_service.stack.cli", *command],
             env=settings.process_environment(home, part),
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=home.path,
+            check=False,
         )  # fmt: skip
     if done.returncode:
         raise StackError(

@@ -47,11 +47,11 @@ class Rooms(click.Group):
     def _entries(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=GROUP)}
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         names = set(self._entries())
         return [name for name in _FIRST if name in names] + sorted(names.difference(_FIRST))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         entry = self._entries().get(cmd_name)
         return entry.load() if entry else None
 

@@ -47,7 +47,7 @@ def down() -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 def status(as_json: bool) -> int:
-    """Say what runs, where, and whether it is ready. Exit 1 unless all that was started is ready."""
+    """Say what runs, where, and whether it is ready. Exit 1 unless all that runs is ready."""
     from ledger_service.stack.status import report
 
     lines = report(Home.current())
@@ -67,7 +67,8 @@ def _print_table(lines: dict[str, dict[str, Any]]) -> None:
         memory = f"{line['rss_mb']:6.0f} MB" if line["pid"] else " " * 9
         uptime = f"{line['uptime_s']:7.0f} s" if line["pid"] else " " * 9
         click.echo(
-            f"{name:18s} {line['state']:9s} {line['pid'] or '':>8} {uptime} {memory}  {line['url'] or '':28s} {ready}"
+            f"{name:18s} {line['state']:9s} {line['pid'] or '':>8} {uptime} {memory}  "
+            f"{line['url'] or '':28s} {ready}"
         )
 
 

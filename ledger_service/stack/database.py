@@ -1,7 +1,8 @@
 """The ledger's database and its logins: one login per role, each a member of `tallystick_<role>`.
 
-The group roles carry the rights (migrations grant them); the logins carry the passwords. The monitor
-and the console share a login that is no member of any of them and owns the schema `monitoring` only.
+The group roles carry the rights (migrations grant them); the logins carry the passwords. The
+monitor and the console share a login that is no member of any of them and owns the schema
+`monitoring` only.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def create_logins(url: str, database: str, passwords: Mapping[str, str]) -> None
     except errors.InsufficientPrivilege as error:
         raise StackError(
             "logins_not_allowed",
-            f"The user of TALLYSTICK_DATABASE_URL may not make the logins of {database} ({error.diag.message_primary}); "
+            f"The user of TALLYSTICK_DATABASE_URL may not make the logins of {database} "
+            f"({error.diag.message_primary}); "
             "have its administrator run: alter role <that user> createrole",
         ) from None
 

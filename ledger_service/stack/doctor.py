@@ -41,9 +41,11 @@ def _programs(home: Home) -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("Python 3.11+", sys.version_info >= (3, 11), python, "apt-get install python3")
     try:
-        yield Finding(f"Java {kafka.OLDEST_JAVA}+", True, kafka.java())
+        yield Finding(f"Java {kafka.OLDEST_JAVA}+", good=True, said=kafka.java())
     except StackError as error:
-        yield Finding(f"Java {kafka.OLDEST_JAVA}+", False, str(error), kafka.INSTALL_JAVA)
+        yield Finding(
+            f"Java {kafka.OLDEST_JAVA}+", good=False, said=str(error), remedy=kafka.INSTALL_JAVA
+        )
     maven = shutil.which("mvn")
     has_jars = (home / "kafka" / "lib" / "pom.sha256").exists()
     yield Finding(
@@ -61,9 +63,10 @@ def _programs(home: Home) -> Iterator[Finding]:
     try:
         prefix = postgres.as_ordinary_user()
         said = f"{postgres.binaries()}" + (f", as root by {prefix[0]}" if prefix else "")
-        yield Finding("PostgreSQL", True, said)
+        yield Finding("PostgreSQL", good=True, said=said)
     except StackError as error:
-        yield Finding("PostgreSQL", False, str(error), "apt-get install util-linux adduser")
+        remedy = "apt-get install util-linux adduser"
+        yield Finding("PostgreSQL", good=False, said=str(error), remedy=remedy)
 
 
 def _machine(home: Home) -> Iterator[Finding]:

@@ -1,8 +1,8 @@
 """The home: one directory with all local state, its secrets, and its remembered ports.
 
 Secrets are made once, random, one file each, readable by their owner only. Ports are chosen once
-and remembered, so that addresses stay the same from one start to the next. Two homes do not collide:
-each looks for its ports from a place of its own, and takes only what is free.
+and remembered, so that addresses stay the same from one start to the next. Two homes do not
+collide: each looks for its ports from a place of its own, and takes only what is free.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ PORTS = range(12_000, 32_000)
 service that restarts finds its port again."""
 
 FOLDERS = (
-    "supervisor logs postgres kafka temporal dagster warehouse landing snapshots reports quarantine "
-    "loads simulations witness bank bench"
-).split()
+    "supervisor", "logs", "postgres", "kafka", "temporal", "dagster", "warehouse", "landing",
+    "snapshots", "reports", "quarantine", "loads", "simulations", "witness", "bank", "bench",
+)  # fmt: skip
 
 
 def is_free(port: int) -> bool:
@@ -79,7 +79,7 @@ class Home:
         if self.path.stat().st_uid != os.geteuid():
             raise StackError(
                 "home_of_another_user",
-                f"{self.path} belongs to another user; set TALLYSTICK_HOME to a directory of your own.",
+                f"{self.path} belongs to another user; set TALLYSTICK_HOME to a folder of yours.",
             )
         for folder in FOLDERS:
             (self.path / folder).mkdir(exist_ok=True)
@@ -129,13 +129,13 @@ class Home:
         except ValueError as error:
             raise StackError(
                 "bad_ports_file",
-                f"{self.path / 'ports.json'} is not JSON ({error}); correct it, or delete it and new "
-                "ports are chosen.",
+                f"{self.path / 'ports.json'} is not JSON ({error}); correct it, or delete it and "
+                "new ports are chosen.",
             ) from None
         return ports
 
     def port(self, name: str) -> int:
-        """The port of `name`; chosen among the free ones at the first call, then always the same."""
+        """The port of `name`; chosen among the free ones at the first call, then kept."""
         ports = self.ports()
         if name in ports:
             return ports[name]

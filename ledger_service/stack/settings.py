@@ -33,7 +33,7 @@ def given(home: Home, server: str) -> str | None:
 
 
 def remember_given(home: Home) -> None:
-    """Keep the addresses that the environment gives now, for the services and for later commands."""
+    """Keep the addresses that the environment gives now, for services and later commands."""
     for server, name in GIVEN_BY_ADDRESS.items():
         home.secret_file(f"given_{server}").unlink(missing_ok=True)
         if address := os.environ.get(name):
@@ -61,9 +61,9 @@ def login_passwords(home: Home) -> dict[str, str]:
 
 
 def api_key(home: Home, identity: str) -> str:
-    """The API key of a part of the system. Errors: `no_api_key` before identities are provisioned."""
+    """The API key of an identity. Errors: `no_api_key` before `tally identities provision`."""
     try:
-        return home.secret_file(f"api_key_{identity}").read_text().strip()
+        return home.secret_file(f"{identity}.key").read_text().strip()
     except FileNotFoundError:
         raise StackError(
             "no_api_key", f"This home has no API key of {identity!r} yet: run `tally up`."
@@ -111,6 +111,7 @@ _RESOLVERS: dict[str, Callable[[Home, Part], str]] = {
     "LOG_KEY": lambda home, _: home.secret("log_key", key),
     "LOG_PUBLIC_KEY": lambda home, _: public_half(home.secret("log_key", key)),
     "WITNESS_KEY": lambda home, _: home.secret("witness_key", key),
+    "WITNESS_PUBLIC_KEY": lambda home, _: public_half(home.secret("witness_key", key)),
 }
 
 
@@ -121,7 +122,7 @@ def of(home: Home, part: Part) -> dict[str, str]:
 
 
 def process_environment(home: Home, part: Part) -> dict[str, str]:
-    """The whole environment of a part's process: ours for it, and of the caller's what is no secret."""
+    """The whole environment of a part: what is ours for it, and the caller's without secrets."""
     mine = of(home, part)
     secrets = {name for name, setting in environment.SETTINGS.items() if setting.secret}
     addresses = set(GIVEN_BY_ADDRESS.values())

@@ -30,6 +30,8 @@ from ledger_service.stack.services import Part
 _SOCKET_PATH_MAX = 100
 """Linux cuts a Unix socket's path at 108 bytes; supervisor appends to it while it binds."""
 _USER = "tally"
+_AT_ONCE, _WHEN_DONE = False, True
+"""When supervisor answers a call that starts or stops a part."""
 
 
 def log_file(home: Home, name: str) -> Path:
@@ -80,7 +82,7 @@ class Supervisor:
             return False
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """What supervisor knows of each part (`statename`, `pid`, `start`); empty where it is off."""
+        """What supervisor knows of each part (`statename`, `pid`, `start`); empty when off."""
         if not (self._folder / "supervisord.conf").exists():
             return {}
         try:
@@ -102,7 +104,7 @@ class Supervisor:
         started = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
             env={**surroundings, **_passed_on(), "TALLYSTICK_HOME": str(self._home.path)},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         deadline = time.monotonic() + 15
         while not self.is_running():
@@ -117,12 +119,12 @@ class Supervisor:
     def start(self, name: str) -> None:
         """Start a part, or leave it where it runs already."""
         with contextlib.suppress(xmlrpc.client.Fault):
-            self.call("startProcess", name, False)
+            self.call("startProcess", name, _AT_ONCE)
 
     def stop(self, name: str) -> None:
         """Stop a part and wait until it is gone."""
         with contextlib.suppress(xmlrpc.client.Fault):
-            self.call("stopProcess", name, True)
+            self.call("stopProcess", name, _WHEN_DONE)
 
     def shut_down(self) -> None:
         """End the supervisor itself, and wait."""
@@ -143,7 +145,8 @@ class Supervisor:
         return (
             f"{server}username={_USER}\npassword={secret}\n"
             f"[supervisord]\nlogfile={_escape(log_file(self._home, 'supervisord'))}\n"
-            f"pidfile={_escape(self._folder)}/supervisord.pid\nchildlogdir={_escape(self._home / 'logs')}\n"
+            f"pidfile={_escape(self._folder)}/supervisord.pid\n"
+            f"childlogdir={_escape(self._home / 'logs')}\n"
             f"directory={_escape(self._home.path)}\nidentifier=tallystick\nminfds=1024\n"
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"

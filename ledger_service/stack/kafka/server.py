@@ -30,13 +30,13 @@ def java() -> str:
         raise StackError(
             "no_java", f"Kafka needs Java {OLDEST_JAVA} or newer: {INSTALL_JAVA}, {_ELSEWHERE}."
         )
-    said = subprocess.run([found, "-version"], capture_output=True, text=True).stderr
+    said = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
     version = re.search(r'version "(?:1\.)?(\d+)', said)
     if version is None or int(version[1]) < OLDEST_JAVA:
         raise StackError(
             "no_java",
-            f"{found} is {version[1] if version else 'of an unknown version'}, and Kafka needs Java "
-            f"{OLDEST_JAVA} or newer: {INSTALL_JAVA}, {_ELSEWHERE}.",
+            f"{found} is {version[1] if version else 'of an unknown version'}, and Kafka needs "
+            f"Java {OLDEST_JAVA} or newer: {INSTALL_JAVA}, {_ELSEWHERE}.",
         )
     return found
 
@@ -55,8 +55,11 @@ def fetch_jars(lib: Path) -> None:
     shutil.rmtree(lib, ignore_errors=True)
     lib.mkdir(parents=True)
     done = subprocess.run(
-        [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={lib}"],
-        capture_output=True, text=True,
+        [
+            maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies",
+            f"-DoutputDirectory={lib}",
+        ],
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
@@ -124,7 +127,10 @@ class KafkaServer:
         # an id that starts with a dash would be read as an option
         arguments = ["format", f"--cluster-id={cluster}", "-c", properties, "--ignore-formatted"]
         done = subprocess.run(
-            self._java("kafka.tools.StorageTool", *arguments), capture_output=True, text=True
+            self._java("kafka.tools.StorageTool", *arguments),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise StackError(
