@@ -19,6 +19,7 @@ from tests.servers import LedgerDatabase
 PASSWORD = "correct horse battery staple"
 KEYS = {
     "TALLYSTICK_TOKEN_KEY": base64.b64encode(b"t" * 32).decode(),
+    "TALLYSTICK_WRITER_SECRET": "writer secret of the tests",
     "TALLYSTICK_VAULT_KEY": base64.b64encode(b"v" * 32).decode(),
 }
 

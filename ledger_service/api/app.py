@@ -8,12 +8,14 @@ from importlib import import_module
 
 import asyncpg
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 
 from ledger_service.api import problems
 from ledger_service.api.documentation import permissions_of
 from ledger_service.api.edge import Edge
 from ledger_service.api.who import KeyCache
 from ledger_service.contract import environment
+from ledger_service.engine.client import LedgerClient
 
 RESOURCES = (
     "health",
@@ -39,9 +41,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         environment.read("TALLYSTICK_DATABASE_URL"), min_size=1, max_size=16, command_timeout=30
     )
     app.state.pool = pool
+    app.state.ledger = LedgerClient(pool, environment.read("TALLYSTICK_WRITER_SECRET"))
     try:
         yield
     finally:
+        await app.state.ledger.close()
         await pool.close()
 
 
@@ -59,6 +63,7 @@ def create_app() -> FastAPI:
     )
     app.state.keys = KeyCache()
     app.state.draining = False
+    app.state.routers = []
     app.add_middleware(Edge)
     problems.install(app)
     for name in RESOURCES:
@@ -68,6 +73,7 @@ def create_app() -> FastAPI:
             if error.name != f"ledger_service.api.{name}":
                 raise
             continue
+        app.state.routers.append(module.router)
         for route in module.router.routes:
             # Before inclusion: what a route asks for is part of its public description.
             route.openapi_extra = {
@@ -75,3 +81,8 @@ def create_app() -> FastAPI:
             }
         app.include_router(module.router)
     return app
+
+
+def every_route(app: FastAPI) -> list[BaseRoute]:
+    """All routes of all resources, as they are declared."""
+    return [route for router in app.state.routers for route in router.routes]

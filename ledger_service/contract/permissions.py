@@ -25,7 +25,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     for name, roles in {
         "api.use": "integrator operator approver analyst compliance auditor administrator service",
         "ledgers.read": "integrator operator approver analyst compliance auditor administrator service",
-        "ledgers.open": "administrator",
+        "ledgers.open": "integrator administrator",
         "accounts.open": "integrator administrator",
         "accounts.freeze": "compliance operator",
         "transactions.post": "integrator",

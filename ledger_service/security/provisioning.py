@@ -29,9 +29,7 @@ USERS = {
     "root_admin": "administrator",
 }
 KEYS = {
-    "loader": "integrator",
-    "simulator": "integrator",
-    "administrator": "administrator",
+    "integrator": "integrator",
     "worker": "service",
     "pipelines": "service",
     "monitor": "service",

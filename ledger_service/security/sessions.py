@@ -2,8 +2,8 @@
 
 A try is counted before the password is looked at, in a transaction of its own: many tries at once
 are all counted, and a crash does not give one for free. From the fifth failure in a row a user name
-is locked for a time that doubles with each further one, at most a quarter of an hour; whether such
-a user exists makes no difference.
+is locked: for 15 s, and twice as long with each further one, at most a quarter of an hour. Whether
+such a user exists makes no difference.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ values ($1, 1, clock_timestamp())
 on conflict (user_name_digest) do update
    set failures = a.failures + 1, attempted_at = clock_timestamp(),
        locked_until = case when a.failures >= $2 then clock_timestamp()
-         + make_interval(secs => least($3, power(2, least(a.failures - $2, 20)))) end
+         + make_interval(secs => least($3, 15 * power(2, least(a.failures - $2, 20)))) end
  where a.locked_until is null or a.locked_until <= clock_timestamp()
 returning failures
 """
 _argon2_at_once = asyncio.Semaphore(2)
-"""Argon2 takes 64 MiB and a core for a while; more at once would let sign-ins starve the API."""
+"""Argon2 takes a core for a while; more at once would let sign-ins starve the API."""
 
 
 class Session(NamedTuple):
