@@ -20,7 +20,6 @@ from ledger_service.contract.events import AccountChanged, AccountOpened, Journa
 from ledger_service.contract.events import TransactionPosted as Posted
 from ledger_service.domain import decisions
 from ledger_service.domain.account import Account, from_event, limits_are_sound, parse_limit
-from ledger_service.domain.calendar import BusinessClock
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.commands import (
     ChangeAccount,
@@ -31,7 +30,13 @@ from ledger_service.domain.commands import (
     ReverseTransaction,
 )
 from ledger_service.domain.errors import Refusal, refusal
-from ledger_service.domain.opening import clock_of, open_account, open_ledger, shortfall_account
+from ledger_service.domain.opening import (
+    Terms,
+    open_account,
+    open_ledger,
+    shortfall_account,
+    terms_of,
+)
 from ledger_service.domain.reversal import Original, original
 
 __all__ = ["Book", "Lacks", "Replay"]
@@ -60,11 +65,9 @@ class Book:
     def __init__(self, ledger: str, charts: Mapping[str, Chart]) -> None:
         self.ledger = ledger
         self.charts = charts
-        self.seq = 0
+        self.seq: int = 0
         self.recorded_at = ""
-        self.opened: LedgerOpened | None = None
-        self.chart: Chart | None = None
-        self.clock: BusinessClock | None = None
+        self.terms: Terms | None = None
         self.accounts: OrderedDict[str, Account] = OrderedDict()
         self.keys: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         """Idempotency digest to `seq` and hash of the request."""
@@ -77,30 +80,35 @@ class Book:
     def lacks(self, commands: Sequence[Command]) -> Lacks:
         """What must be loaded before these commands can be decided."""
         lacks = Lacks()
-        accounts, keys = self.accounts, self.keys
         for command in commands:
             if isinstance(command, PostTransaction):
-                if command.digest not in keys:
-                    lacks.digests.add(command.digest)
-                for entry in command.entries:
-                    if entry.account not in accounts:
-                        lacks.accounts.add(entry.account)
-                if command.imposed and self.opened is not None:
-                    for currency in self.opened.currencies:
-                        name = shortfall_account(self.opened, currency)
-                        if name not in accounts:
-                            lacks.accounts.add(name)
+                self._lacks_of_posting(command, lacks)
             elif isinstance(command, ReverseTransaction):
-                if command.digest not in keys:
-                    lacks.digests.add(command.digest)
-                known = self.originals.get(command.reverses)
-                if known is None:
-                    lacks.transactions.add(command.reverses)
-                else:
-                    lacks.accounts |= {leg[0] for leg in known.left} - accounts.keys()
-            elif not isinstance(command, OpenLedger) and command.account not in accounts:
+                self._lacks_of_reversal(command, lacks)
+            elif not isinstance(command, OpenLedger) and command.account not in self.accounts:
                 lacks.accounts.add(command.account)
         return lacks
+
+    def _lacks_of_posting(self, command: PostTransaction, lacks: Lacks) -> None:
+        accounts = self.accounts
+        if command.digest not in self.keys:
+            lacks.digests.add(command.digest)
+        for entry in command.entries:
+            if entry.account not in accounts:
+                lacks.accounts.add(entry.account)
+        if command.imposed and self.terms is not None:
+            opened = self.terms.opened
+            names = {shortfall_account(opened, currency) for currency in opened.currencies}
+            lacks.accounts |= names - accounts.keys()
+
+    def _lacks_of_reversal(self, command: ReverseTransaction, lacks: Lacks) -> None:
+        if command.digest not in self.keys:
+            lacks.digests.add(command.digest)
+        known = self.originals.get(command.reverses)
+        if known is None:
+            lacks.transactions.add(command.reverses)
+        else:
+            lacks.accounts |= {leg[0] for leg in known.left} - self.accounts.keys()
 
     def forget(self, *, accounts: int, keys: int, originals: int, committed: int) -> None:
         """Keep at most so many of each, the oldest used go first; nothing that is not committed."""
@@ -121,25 +129,34 @@ class Book:
         recorded_at = max(events.timestamp(now), self.recorded_at)
         if isinstance(command, OpenLedger):
             return self._open_ledger(command, recorded_at)
-        if self.opened is None or self.chart is None:
+        if self.terms is None:
             return refusal("ledger_not_open")
-        if isinstance(command, PostTransaction | ReverseTransaction):
-            known = self.keys.get(command.digest)
-            if known is not None:
-                seq, request_hash = known
-                if request_hash == command.request_hash:
-                    return Replay(seq)
-                return refusal("idempotency_conflict", seq=seq)
-            if isinstance(command, PostTransaction):
-                return decisions.post(self, command, now, recorded_at)
-            return decisions.reverse(self, command, now, recorded_at)
         if isinstance(command, OpenAccount):
-            return self._open_account(command, recorded_at)
-        return self._change_account(command, recorded_at)
+            return self._open_account(self.terms, command, recorded_at)
+        if isinstance(command, ChangeAccount):
+            return self._change_account(command, recorded_at)
+        return self._move_money(self.terms, command, now, recorded_at)
+
+    def _move_money(
+        self,
+        terms: Terms,
+        command: PostTransaction | ReverseTransaction,
+        now: dt.datetime,
+        recorded_at: str,
+    ) -> Decision:
+        known = self.keys.get(command.digest)
+        if known is not None:
+            seq, request_hash = known
+            if request_hash == command.request_hash:
+                return Replay(seq)
+            return refusal("idempotency_conflict", seq=seq)
+        if isinstance(command, PostTransaction):
+            return decisions.post(self, terms, command, now, recorded_at)
+        return decisions.reverse(self, terms, command, now, recorded_at)
 
     def _open_ledger(self, command: OpenLedger, recorded_at: str) -> Decision:
-        opened = self.opened
-        if opened is not None:
+        if self.terms is not None:
+            opened = self.terms.opened
             same = (
                 opened.currencies == command.currencies
                 and opened.time_zone == command.time_zone
@@ -150,9 +167,7 @@ class Book:
             return Replay(1) if same else refusal("ledger_exists")
         return open_ledger(command, self.ledger, self.charts, recorded_at)
 
-    def _open_account(self, command: OpenAccount, recorded_at: str) -> Decision:
-        assert self.opened is not None
-        assert self.chart is not None
+    def _open_account(self, terms: Terms, command: OpenAccount, recorded_at: str) -> Decision:
         account = self.accounts.get(command.account)
         if account is not None:
             same = limits_are_sound(command.floor, command.ceiling) and (
@@ -165,7 +180,7 @@ class Book:
                 )
             )
             return Replay(account.number) if same else refusal("account_exists", seq=account.number)
-        event = open_account(command, self.opened, self.chart, self.seq + 1, recorded_at)
+        event = open_account(command, terms, self.seq + 1, recorded_at)
         return event if isinstance(event, Refusal) else [event]
 
     def _change_account(self, command: ChangeAccount, recorded_at: str) -> Decision:
@@ -188,15 +203,14 @@ class Book:
             )
         ]
 
-    def dates(self, moment: dt.datetime, text: str) -> tuple[str, str]:
+    def dates(self, terms: Terms, moment: dt.datetime, text: str) -> tuple[str, str]:
         """Effective and business date of `moment`, whose canonical text is `text`."""
-        assert self.clock is not None
         minute = text[:16]
         known = self._dates.get(minute)
         if known is None:
             if len(self._dates) > 100_000:
                 self._dates.clear()
-            effective, business = self.clock.dates(moment)
+            effective, business = terms.clock.dates(moment)
             known = self._dates[minute] = effective.isoformat(), business.isoformat()
         return known
 
@@ -204,7 +218,8 @@ class Book:
 
     def apply(self, event: JournalEvent, key: tuple[bytes, bytes] | None = None) -> None:
         """Bring the next event into the state. `key`: digest and request hash of its command."""
-        assert event.seq == self.seq + 1
+        if event.seq != self.seq + 1:
+            raise ValueError(f"event {event.seq} does not follow {self.seq}")
         self.seq, self.recorded_at = event.seq, event.recorded_at
         if isinstance(event, Posted):
             self._move(event, 1)
@@ -216,8 +231,7 @@ class Book:
             account = self.accounts[event.account]
             account.status, account.status_seq = event.status, event.seq
         else:
-            self.opened, self.chart = event, self.charts[event.chart]
-            self.clock = clock_of(event)
+            self.terms = terms_of(event, self.charts)
 
     def retract(self, applied: Sequence[Posted], versions: Mapping[str, int]) -> None:
         """Take back the transactions applied last, as if they had never been decided.
@@ -226,7 +240,8 @@ class Book:
         and for an approval that turns out to be void; never for anything committed.
         """
         for event in reversed(applied):
-            assert event.seq == self.seq
+            if event.seq != self.seq:
+                raise ValueError(f"event {event.seq} is not the last one, {self.seq}")
             self._move(event, -1)
             self.seq -= 1
             self.keys.pop(bytes.fromhex(event.idempotency_digest), None)
@@ -255,5 +270,5 @@ class Book:
 
     def load_ledger(self, event: LedgerOpened, seq: int, recorded_at: str) -> None:
         """Stand where the journal stands: the opening event, the last `seq` and its time."""
-        self.opened, self.chart, self.clock = event, self.charts[event.chart], clock_of(event)
+        self.terms = terms_of(event, self.charts)
         self.seq, self.recorded_at = seq, recorded_at

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
 
 import msgspec
 import yaml
@@ -76,8 +75,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
 def load_chart(text: str) -> Chart:
     """A chart from its YAML text. Errors: `ChartError`."""
     try:
-        raw = cast("Any", yaml.safe_load(text))
-        chart = msgspec.convert(raw, _ChartText)
+        chart = msgspec.convert(yaml.safe_load(text), _ChartText)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise ChartError(f"chart of accounts: {error}") from error
     return Chart(

@@ -28,7 +28,7 @@ class OpenLedger(msgspec.Struct, frozen=True, array_like=True, tag="open_ledger"
 
 
 class OpenAccount(msgspec.Struct, frozen=True, array_like=True, tag="open_account"):
-    """Open an account; class, side and gl_code come from the chart. Repeating it changes nothing."""
+    """Open an account; class and side come from the chart. Repeating it changes nothing."""
 
     account: str
     currency: str

@@ -1,4 +1,4 @@
-"""Deciding transactions, reversals and changes of accounts: checks in precedence, then the event."""
+"""Deciding transactions, reversals, changes of accounts: checks in precedence, then the event."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ledger_service.domain import transaction
 from ledger_service.domain.account import STATUSES, Account
 from ledger_service.domain.commands import ChangeAccount, PostTransaction, ReverseTransaction
 from ledger_service.domain.errors import Refusal, refusal
-from ledger_service.domain.opening import shortfall_account
+from ledger_service.domain.opening import Terms, shortfall_account
 from ledger_service.domain.reversal import Original, reversing_entries
 
 if TYPE_CHECKING:
@@ -31,41 +31,32 @@ _MANY_ENTRIES = 64
 
 
 def post(
-    book: Book, command: PostTransaction, now: dt.datetime, recorded_at: str
+    book: Book, terms: Terms, command: PostTransaction, now: dt.datetime, recorded_at: str
 ) -> list[JournalEvent] | Refusal:
     """The event of a transaction, or why not."""
-    assert book.opened is not None
-    assert book.chart is not None
     if command.kind not in transaction.KINDS:
         return refusal("unknown_kind", kinds=sorted(transaction.KINDS))
-    entries = command.entries
-    problem = (
-        transaction.check_entries(entries, book.opened.currencies)
-        or transaction.check_context(command.context)
-        or transaction.check_metadata(command.metadata, book.chart.metadata)
-        or transaction.check_personal(command.context, command.metadata)
-    )
-    if problem:
-        return problem
     moment = now
     if command.effective_at is not None:
-        parsed = transaction.parse_moment(command.effective_at)
-        if parsed is None:
-            return refusal("bad_effective_at")
-        if parsed > now + transaction.MAX_AHEAD:
-            return refusal("effective_in_future")
-        moment = parsed
-    problem = check_accounts(entries, book.accounts, imposed=command.imposed)
-    if problem:
-        return problem
-    if command.imposed:
-        entries = [*entries, *shortfall_entries(book, entries)]
-    else:
+        moment = transaction.parse_moment(command.effective_at)
+    entries = command.entries
+    problem = (
+        transaction.check_entries(entries, terms.opened.currencies)
+        or transaction.check_context(command.context)
+        or transaction.check_metadata(command.metadata, terms.chart.metadata)
+        or transaction.check_personal(command.context, command.metadata)
+        or _check_moment(moment, now)
+        or check_accounts(entries, book.accounts, imposed=command.imposed)
+    )
+    if not problem and not command.imposed:
         problem = check_limits(entries, book.accounts)
-        if problem:
-            return problem
+    if problem or moment is None:
+        return problem or refusal("bad_effective_at")
+    if command.imposed:
+        entries = [*entries, *shortfall_entries(book, terms, entries)]
     return _posted(
         book,
+        terms,
         command,
         recorded_at,
         moment,
@@ -78,7 +69,7 @@ def post(
 
 
 def reverse(
-    book: Book, command: ReverseTransaction, now: dt.datetime, recorded_at: str
+    book: Book, terms: Terms, command: ReverseTransaction, now: dt.datetime, recorded_at: str
 ) -> list[JournalEvent] | Refusal:
     """The event of a reversal, or why not. It counts from the moment it is decided."""
     source = book.originals.get(command.reverses)
@@ -92,6 +83,7 @@ def reverse(
     original = source.event.context
     return _posted(
         book,
+        terms,
         command,
         recorded_at,
         now,
@@ -121,18 +113,29 @@ def _amount_to_reverse(
         return None, refusal("bad_reason")
     if source is None:
         return None, refusal("unknown_transaction")
+    return amount, _check_left(source, amount)
+
+
+def _check_left(source: Original, amount: int | None) -> Refusal | None:
     if source.event.reverses is not None:
-        return None, refusal("is_a_reversal", reverses=source.event.reverses)
+        return refusal("is_a_reversal", reverses=source.event.reverses)
     if amount is not None and len(source.currencies) > 1:
-        return None, refusal("partial_needs_one_currency")
+        return refusal("partial_needs_one_currency")
     left = source.total_left()
     if not left or (amount is not None and amount > left):
-        return None, refusal("reversal_exceeds", left=str(left))
-    return amount, None
+        return refusal("reversal_exceeds", left=str(left))
+    return None
+
+
+def _check_moment(moment: dt.datetime | None, now: dt.datetime) -> Refusal | None:
+    if moment is None:
+        return refusal("bad_effective_at")
+    return refusal("effective_in_future") if moment > now + transaction.MAX_AHEAD else None
 
 
 def _posted(
     book: Book,
+    terms: Terms,
     command: PostTransaction | ReverseTransaction,
     recorded_at: str,
     moment: dt.datetime,
@@ -146,7 +149,7 @@ def _posted(
     approval: str | None = None,
 ) -> list[JournalEvent] | Refusal:
     effective_at = timestamp(moment)
-    effective_date, business_date = book.dates(moment, effective_at)
+    effective_date, business_date = book.dates(terms, moment, effective_at)
     event = TransactionPosted(
         ledger=book.ledger,
         seq=book.seq + 1,
@@ -233,9 +236,8 @@ def check_limits(entries: Sequence[Entry], accounts: Mapping[str, Account]) -> R
     return None
 
 
-def shortfall_entries(book: Book, entries: Sequence[Entry]) -> list[Entry]:
+def shortfall_entries(book: Book, terms: Terms, entries: Sequence[Entry]) -> list[Entry]:
     """What an imposed transaction takes from customers below their floor, moved to a receivable."""
-    assert book.opened is not None
     found: list[Entry] = []
     for name, change in _changes(entries, book.accounts).items():
         account = book.accounts[name]
@@ -245,7 +247,7 @@ def shortfall_entries(book: Book, entries: Sequence[Entry]) -> list[Entry]:
         shortfall = min(account.floor - (account.balance + change), -change)
         if shortfall > 0:
             currency, amount = account.currency, str(shortfall)
-            receivable = shortfall_account(book.opened, currency)
+            receivable = shortfall_account(terms.opened, currency)
             found.append(Entry(receivable, "debit", amount, currency))
             found.append(Entry(name, "credit", amount, currency))
     return found

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from ledger_service.contract.events import AccountOpened, JournalEvent, LedgerOpened
 from ledger_service.contract.identifiers import LEDGER, PARTY, IdentifierError, check_account
 from ledger_service.contract.money import EXPONENTS
@@ -19,14 +21,23 @@ from ledger_service.domain.errors import Refusal, refusal
 _CUT_OFF = re.compile(r"([01]\d|2[0-3]):[0-5]\d\Z")
 
 
-def clock_of(opened: LedgerOpened) -> BusinessClock:
-    """The clock of an open ledger."""
+class Terms(msgspec.Struct, frozen=True):
+    """What an open ledger's rules rest on."""
+
+    opened: LedgerOpened
+    chart: Chart
+    clock: BusinessClock
+
+
+def terms_of(opened: LedgerOpened, charts: Mapping[str, Chart]) -> Terms:
+    """The terms of a ledger from its first event. Errors: KeyError for a chart not known here."""
     hour, minute = opened.cut_off.split(":")
-    return BusinessClock(ZoneInfo(opened.time_zone), dt.time(int(hour), int(minute)))
+    clock = BusinessClock(ZoneInfo(opened.time_zone), dt.time(int(hour), int(minute)))
+    return Terms(opened, charts[opened.chart], clock)
 
 
 def shortfall_account(opened: LedgerOpened, currency: str) -> str:
-    """The receivable that takes what an imposed transaction takes from a customer below the floor."""
+    """The receivable for what imposed transactions take from customers below their floor."""
     plain = currency == opened.currencies[0]
     return "receivable:shortfall" if plain else f"receivable:shortfall_{currency.lower()}"
 
@@ -71,15 +82,12 @@ def open_ledger(
         calendar=command.calendar,
         chart=command.chart,
     )
+    terms = terms_of(opened, charts)
     found: list[JournalEvent] = [opened]
     for number, currency in enumerate(currencies, 2):
-        account = OpenAccount(
-            shortfall_account(opened, currency),
-            currency,
-            command.actor,
-            request_id=command.request_id,
-        )
-        event = open_account(account, opened, charts[command.chart], number, recorded_at)
+        name = shortfall_account(opened, currency)
+        account = OpenAccount(name, currency, command.actor, request_id=command.request_id)
+        event = open_account(account, terms, number, recorded_at)
         if isinstance(event, Refusal):
             return event
         found.append(event)
@@ -87,26 +95,17 @@ def open_ledger(
 
 
 def open_account(
-    command: OpenAccount, opened: LedgerOpened, chart: Chart, seq: int, recorded_at: str
+    command: OpenAccount, terms: Terms, seq: int, recorded_at: str
 ) -> AccountOpened | Refusal:
     """The event that opens an account not open yet."""
-    if not limits_are_sound(command.floor, command.ceiling):
-        return refusal("bad_limits")
-    if command.currency not in opened.currencies:
-        return refusal("unknown_currency", currencies=opened.currencies)
-    try:
-        check_account(command.account)
-    except IdentifierError as error:
-        if error.code == "bad_account_id":
-            return refusal("bad_account_id")
-        return refusal("personal_data_refused", field="account")
-    if command.owner is not None and not PARTY.match(command.owner):
-        return refusal("bad_owner")
-    rule = chart.rule(command.account)
+    problem = _check_account(command, terms)
+    if problem:
+        return problem
+    rule = terms.chart.rule(command.account)
     if rule is None:
-        return refusal("account_not_in_chart", chart=chart.title)
+        return refusal("account_not_in_chart", chart=terms.chart.title)
     return AccountOpened(
-        ledger=opened.ledger,
+        ledger=terms.opened.ledger,
         seq=seq,
         recorded_at=recorded_at,
         actor=command.actor,
@@ -121,3 +120,20 @@ def open_account(
         floor=command.floor,
         ceiling=command.ceiling,
     )
+
+
+def _check_account(command: OpenAccount, terms: Terms) -> Refusal | None:
+    if not limits_are_sound(command.floor, command.ceiling):
+        return refusal("bad_limits")
+    if command.currency not in terms.opened.currencies:
+        return refusal("unknown_currency", currencies=terms.opened.currencies)
+    problem: str | None = None
+    try:
+        check_account(command.account)
+    except IdentifierError as error:
+        problem = error.code
+    if problem == "bad_account_id":
+        return refusal("bad_account_id")
+    if command.owner is not None and not PARTY.match(command.owner):
+        return refusal("bad_owner")
+    return refusal("personal_data_refused", field="account") if problem else None

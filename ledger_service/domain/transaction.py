@@ -13,9 +13,31 @@ from ledger_service.contract.money import MAX_POSTING_MINOR
 from ledger_service.domain.errors import Refusal, refusal
 
 KINDS = frozenset(
-    "opening_balance deposit payroll cash_deposit cash_withdrawal transfer card_purchase ach_credit "
-    "ach_debit wire_in wire_out instant_in instant_out check_deposit settlement fee fee_sweep "
-    "interest return chargeback bank_fee adjustment external_payment".split()
+    {
+        "opening_balance",
+        "deposit",
+        "payroll",
+        "cash_deposit",
+        "cash_withdrawal",
+        "transfer",
+        "card_purchase",
+        "ach_credit",
+        "ach_debit",
+        "wire_in",
+        "wire_out",
+        "instant_in",
+        "instant_out",
+        "check_deposit",
+        "settlement",
+        "fee",
+        "fee_sweep",
+        "interest",
+        "return",
+        "chargeback",
+        "bank_fee",
+        "adjustment",
+        "external_payment",
+    }
 )
 """What a caller may post; the book adds `reversal`."""
 REVERSAL = "reversal"

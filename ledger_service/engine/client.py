@@ -103,7 +103,7 @@ class LedgerClient:
 
     def __init__(self, database: asyncpg.Pool | str, secret: str) -> None:
         self._database = database
-        self._pool: asyncpg.Pool | None = None if isinstance(database, str) else database
+        self._pool: asyncpg.Pool | None = None
         self._secret = secret
         self._addresses: dict[str, str] = {}
         self._lines: dict[str, _Line] = {}
@@ -113,7 +113,7 @@ class LedgerClient:
         """Cut all lines, and close the pool where this client made it."""
         for line in self._lines.values():
             line.close()
-        if isinstance(self._database, str) and self._pool is not None:
+        if self._pool is not None:
             await self._pool.close()
 
     async def submit(
@@ -187,11 +187,11 @@ class LedgerClient:
         return line
 
     async def _connections(self) -> asyncpg.Pool:
-        if self._pool is None:
-            async with self._opening:
-                if self._pool is None and isinstance(self._database, str):
-                    self._pool = await asyncpg.create_pool(self._database, min_size=1, max_size=2)
-        assert self._pool is not None
+        if not isinstance(self._database, str):
+            return self._database
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(self._database, min_size=1, max_size=2)
         return self._pool
 
 

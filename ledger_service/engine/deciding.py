@@ -84,7 +84,8 @@ async def decide_all(
     for submission in submissions:
         now = dt.datetime.now(dt.UTC)
         if time.monotonic() > submission.deadline and not submission.in_doubt:
-            drafts.append([_refused(refusal("deadline_passed"))] * len(submission.commands))
+            late: list[Draft] = [_refused(refusal("deadline_passed"))]
+            drafts.append(late * len(submission.commands))
         elif submission.linked:
             drafts.append(_decide_linked(book, batch, submission, now))
         else:

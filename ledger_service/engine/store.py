@@ -28,7 +28,7 @@ class Fenced(Exception):  # noqa: N818 - what happened, not a fault
     """The head is not where this writer left it: another one has taken over."""
 
 
-class BalanceMismatch(RuntimeError):
+class BalanceMismatchError(RuntimeError):
     """A balance in the database was not at the version that the book expected."""
 
 
@@ -65,7 +65,7 @@ async def take_over(
         raw = await connection.fetchval(
             "select bytes from ledger.journal where ledger = $1 and seq = 1", ledger
         )
-        opened = decode_journal(raw)
+        opened = decode_journal(raw or b"null")
         if not isinstance(opened, LedgerOpened):
             raise ValueError(f"the first event of {ledger} does not open it")
         book.load_ledger(opened, seq, timestamp(row["recorded_at"]))
@@ -195,7 +195,7 @@ class Rows:
 async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
     """Write a batch in one transaction, if the ledger is still ours and where we left it.
 
-    Errors: `Fenced`, `ApprovalVoid`, `BalanceMismatch`: nothing was written. Any other: not known.
+    Errors: `Fenced`, `ApprovalVoid`, `BalanceMismatchError`: nothing was written. Any other: not known.
     """
     batch = rows.batch
     async with connection.transaction():
@@ -263,4 +263,4 @@ async def _move_balances(connection: Connection, ledger: str, columns: list[list
         *columns,
     )
     if done != f"UPDATE {len(columns[0])}":
-        raise BalanceMismatch(f"{done} of {len(columns[0])} balances of {ledger}")
+        raise BalanceMismatchError(f"{done} of {len(columns[0])} balances of {ledger}")

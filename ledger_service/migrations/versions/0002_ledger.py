@@ -84,6 +84,8 @@ create table ledger.posting_list (
 ) partition by range (last_seq);
 
 -- digest is SHA-256 of ledger and key, so it is unique without the ledger; the key itself is not kept.
+create index posting_list_last_seq on ledger.posting_list using brin (last_seq);
+
 create table ledger.idempotency (
   digest bytea not null,
   ledger text collate "C" not null,

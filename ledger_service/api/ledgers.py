@@ -1,0 +1,161 @@
+"""Ledgers: opening, listing, how far each is, balances of all accounts, events."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, FastAPI, Query, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from ledger_service.api import posting_bodies
+from ledger_service.api.problems import Problem
+from ledger_service.api.verdicts import settled
+from ledger_service.api.who import Principal, require
+from ledger_service.contract import environment
+from ledger_service.domain.commands import OpenLedger
+from ledger_service.engine import reads
+from ledger_service.engine.client import LedgerClient
+from ledger_service.engine.protocol import Committed
+
+EVENTS_MAX = 100_000
+"""Events in one answer."""
+_CHUNK = 500
+"""Lines sent at a time."""
+NDJSON = "application/x-ndjson"
+
+
+@contextlib.asynccontextmanager
+async def _with_writer(app: FastAPI) -> AsyncIterator[None]:
+    """The line to the writers, shared by all routes."""
+    app.state.ledger = LedgerClient(app.state.pool, environment.read("TALLYSTICK_WRITER_SECRET"))
+    try:
+        yield
+    finally:
+        await app.state.ledger.close()
+
+
+router = APIRouter(tags=["ledgers"], lifespan=_with_writer)
+
+
+@router.post("/v1/ledgers", status_code=201)
+async def open_ledger(
+    who: Annotated[Principal, require("ledgers.open")], request: Request
+) -> Response:
+    """Open a ledger; the same again changes nothing."""
+    body = await posting_bodies.read(request, posting_bodies.LedgerBody)
+    command = OpenLedger(
+        body.ledger,
+        body.currencies,
+        body.time_zone,
+        body.cut_off,
+        body.calendar,
+        body.chart,
+        who.actor,
+        who.request_id,
+    )
+    verdict = settled(await request.app.state.ledger.open_ledger(command))
+    replayed = isinstance(verdict, Committed) and verdict.replayed
+    opened = await reads.ledger(request.app.state.pool, body.ledger)
+    return JSONResponse(opened, status_code=200 if replayed else 201)
+
+
+@router.get("/v1/ledgers")
+async def list_ledgers(
+    _who: Annotated[Principal, require("ledgers.read")], request: Request
+) -> dict[str, Any]:
+    """Every ledger and where it stands."""
+    return {"ledgers": await reads.ledgers(request.app.state.pool)}
+
+
+@router.get("/v1/ledgers/{ledger}")
+async def get_ledger(
+    ledger: str, _who: Annotated[Principal, require("ledgers.read")], request: Request
+) -> dict[str, Any]:
+    """One ledger."""
+    found = await reads.ledger(request.app.state.pool, ledger)
+    if found is None:
+        raise Problem("ledger_not_open")
+    return found
+
+
+@router.get("/v1/ledgers/{ledger}/progress")
+async def progress(
+    ledger: str, _who: Annotated[Principal, require("ledgers.read")], request: Request
+) -> dict[str, int]:
+    """`seq` posted, and published to the topic."""
+    found = await reads.progress(request.app.state.pool, ledger)
+    if found is None:
+        raise Problem("ledger_not_open")
+    return found
+
+
+async def resolve_seq(request: Request, ledger: str, at_seq: int | None) -> int:
+    """`at_seq`, or where the ledger stands now. Errors: `Problem` for a `seq` not reached yet."""
+    head = await reads.head_seq(request.app.state.pool, ledger)
+    if head is None:
+        raise Problem("ledger_not_open")
+    if at_seq is not None and not 0 < at_seq <= head:
+        raise Problem("invalid_request", f"at_seq is from 1 to {head}, where the ledger stands.")
+    return head if at_seq is None else at_seq
+
+
+@router.get("/v1/ledgers/{ledger}/balances")
+async def balances(
+    ledger: str,
+    _who: Annotated[Principal, require("ledgers.read")],
+    request: Request,
+    at_seq: Annotated[int | None, Query()] = None,
+) -> Response:
+    """Every account's debits and credits as of a `seq`, as NDJSON."""
+    seq = await resolve_seq(request, ledger, at_seq)
+
+    async def lines() -> AsyncIterator[bytes]:
+        async with request.app.state.pool.acquire() as connection:
+            async for row in reads.balances(connection, ledger, seq):
+                yield msgspec.json.encode(row)
+
+    return StreamingResponse(
+        _chunked(lines()), media_type=NDJSON, headers={"X-Ledger-Seq": str(seq)}
+    )
+
+
+@router.get("/v1/ledgers/{ledger}/trial-balance")
+async def trial_balance(
+    ledger: str,
+    _who: Annotated[Principal, require("ledgers.read")],
+    request: Request,
+    at_seq: Annotated[int | None, Query()] = None,
+) -> dict[str, Any]:
+    """Debits and credits by gl_code as of a `seq`."""
+    seq = await resolve_seq(request, ledger, at_seq)
+    return await reads.trial_balance(request.app.state.pool, ledger, seq)
+
+
+@router.get("/v1/ledgers/{ledger}/events")
+async def events(
+    ledger: str,
+    _who: Annotated[Principal, require("events.read")],
+    request: Request,
+    after_seq: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=EVENTS_MAX)] = 1000,
+) -> Response:
+    """Canonical bytes of the events after a `seq`, one a line."""
+    await resolve_seq(request, ledger, None)
+    pool = request.app.state.pool
+    lines = reads.event_bytes(pool, ledger, after_seq=after_seq, limit=limit)
+    return StreamingResponse(_chunked(lines), media_type=NDJSON)
+
+
+async def _chunked(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines in chunks: one by one they cost more to send than to make."""
+    chunk: list[bytes] = []
+    async for line in lines:
+        chunk.append(line)
+        if len(chunk) >= _CHUNK:
+            yield b"\n".join(chunk) + b"\n"
+            chunk = []
+    if chunk:
+        yield b"\n".join(chunk) + b"\n"

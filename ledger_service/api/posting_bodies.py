@@ -1,0 +1,189 @@
+"""Bodies of the routes that move money: decoded by msgspec, straight into the ledger's own types.
+
+Strict: an unknown field, a missing one and a wrong type are refused by the field's name. The value
+is never repeated, it may be personal.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from ledger_service.api.problems import Problem
+from ledger_service.contract.events import AccountStatus, Context, Entry
+from ledger_service.contract.identifiers import looks_personal
+from ledger_service.domain.commands import (
+    OpenAccount,
+    PostTransaction,
+    ReverseTransaction,
+    post_transaction,
+    reverse_transaction,
+)
+from ledger_service.domain.errors import REFUSALS
+
+KEY_MAX_LENGTH = 255
+_CODES_OF_FIELDS = {
+    "amount": "bad_amount",
+    "side": "bad_side",
+    "channel": "bad_context",
+    "status": "bad_status",
+}
+_FIELD = re.compile(r"`\$([^`]*)`\Z")
+
+
+class EntryBody(Entry, frozen=True, forbid_unknown_fields=True):
+    """An entry as a caller writes it."""
+
+
+class ContextBody(Context, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A context as a caller writes it."""
+
+
+class TransactionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A transaction to post."""
+
+    idempotency_key: str
+    kind: str
+    entries: list[EntryBody]
+    effective_at: str | None = None
+    context: ContextBody = ContextBody()
+    metadata: dict[str, str] = {}
+    imposed: bool = False
+    dry_run: bool = False
+
+    def command(self, ledger: str, actor: str, request_id: str) -> PostTransaction:
+        """The command it stands for. Errors: `Problem` for a key that is empty or too long."""
+        return post_transaction(
+            ledger,
+            checked_key(self.idempotency_key),
+            kind=self.kind,
+            entries=self.entries,  # type: ignore[arg-type]
+            actor=actor,
+            effective_at=self.effective_at,
+            context=self.context,
+            metadata=self.metadata,
+            imposed=self.imposed,
+            request_id=request_id,
+            dry_run=self.dry_run,
+        )
+
+
+class TransactionsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Several transactions; each is decoded on its own, so that one bad item spoils no other."""
+
+    transactions: list[msgspec.Raw]
+    linked: bool = False
+
+
+class ReverseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A reversal to execute, as it was approved."""
+
+    idempotency_key: str
+    approval: str
+    reason: str
+    reversal: str
+    amount: str | None = None
+
+    def command(self, ledger: str, seq: int, actor: str, request_id: str) -> ReverseTransaction:
+        """The command it stands for."""
+        return reverse_transaction(
+            ledger,
+            checked_key(self.idempotency_key),
+            reverses=seq,
+            approval=self.approval,
+            actor=actor,
+            amount=self.amount,
+            reason=self.reason,
+            reversal=self.reversal,
+            request_id=request_id,
+        )
+
+
+class AccountBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An account to open."""
+
+    account: str
+    currency: str
+    owner: str | None = None
+    floor: str | None = None
+    ceiling: str | None = None
+
+    def command(self, actor: str, request_id: str) -> OpenAccount:
+        """The command it stands for."""
+        return OpenAccount(
+            self.account, self.currency, actor, self.owner, self.floor, self.ceiling, request_id
+        )
+
+
+class AccountsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Several accounts to open."""
+
+    accounts: list[AccountBody]
+
+
+class StatusBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new status of an account."""
+
+    status: AccountStatus
+    reason: str
+
+
+class LedgerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A ledger to open."""
+
+    ledger: str
+    currencies: list[str]
+    time_zone: str
+    cut_off: str
+    calendar: str
+    chart: str
+
+
+Body = TypeVar("Body")
+
+
+def decode(raw: bytes | msgspec.Raw, kind: type[Body]) -> Body:
+    """A body from JSON. Errors: `Problem` that names the field."""
+    try:
+        return _decoder(kind).decode(raw)
+    except msgspec.ValidationError as error:
+        raise _problem(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Problem("bad_json") from None
+
+
+async def read(request: Request, kind: type[Body]) -> Body:
+    """The body of a request."""
+    return decode(await request.body(), kind)
+
+
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(kind: type[Body]) -> msgspec.json.Decoder[Body]:
+    if kind not in _decoders:
+        _decoders[kind] = msgspec.json.Decoder(kind)
+    return _decoders[kind]
+
+
+def _problem(text: str) -> Problem:
+    if looks_personal(text):
+        return Problem("unknown_field", "A field's name looks personal; see /docs for the fields.")
+    found = _FIELD.search(text)
+    where = found[1].lstrip(".") if found else ""
+    if "unknown field" in text:
+        return Problem("unknown_field", text, where=where)
+    code = _CODES_OF_FIELDS.get(where.rsplit(".", 1)[-1], "invalid_request")
+    return Problem(code, REFUSALS.get(code) or text, where=where)
+
+
+def checked_key(key: str) -> str:
+    """An idempotency key of a length that can be meant. Errors: `Problem`."""
+    if not 0 < len(key) <= KEY_MAX_LENGTH:
+        raise Problem(
+            "invalid_request", f"An idempotency_key has 1 to {KEY_MAX_LENGTH} characters."
+        )
+    return key

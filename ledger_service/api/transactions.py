@@ -1,0 +1,204 @@
+"""Transactions: one, many in a body, a stream of them, reversal, lookup."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from ledger_service.api import posting_bodies
+from ledger_service.api.accounts import BATCH_MAX_BYTES
+from ledger_service.api.ledgers import NDJSON
+from ledger_service.api.posting_bodies import TransactionBody
+from ledger_service.api.problems import Problem
+from ledger_service.api.verdicts import item, settled
+from ledger_service.api.who import Principal, require
+from ledger_service.domain.commands import Command, PostTransaction, key_digest
+from ledger_service.engine import reads
+from ledger_service.engine.client import LedgerClient
+from ledger_service.engine.protocol import Committed, Refused, Verdict
+
+router = APIRouter(tags=["transactions"])
+STREAM_MAX_BYTES = 4 * 1024**3
+LINE_MAX_BYTES = 64 * 1024
+_STREAM_BATCH = 2_000
+"""Lines of a stream that are submitted together."""
+_STREAM_DEPTH = 3
+"""Batches of a stream under way at a time."""
+_BULK_DEADLINE_S = 60.0
+
+
+async def _post_one(request: Request, ledger: str, command: Command) -> Response:
+    verdict = (await request.app.state.ledger.submit(ledger, [command]))[0]
+    if isinstance(verdict, Refused) and verdict.code == "idempotency_conflict":
+        verdict.detail["difference"] = await _difference(request, ledger, command, verdict.detail)
+    found = settled(verdict)
+    body = msgspec.json.decode(found.event_bytes)
+    if not isinstance(found, Committed):
+        return JSONResponse({**body, "dry_run": True})
+    if found.replayed:
+        return JSONResponse(body, headers={"Idempotent-Replayed": "true"})
+    return JSONResponse(body, status_code=201)
+
+
+async def _difference(
+    request: Request, ledger: str, command: Command, detail: dict[str, Any]
+) -> list[str]:
+    """Names of the fields in which a request differs from the first one under its key."""
+    first = await reads.transaction(request.app.state.pool, ledger, detail["seq"])
+    if first is None or not isinstance(command, PostTransaction):
+        return ["kind"]
+    wanted = {
+        "kind": command.kind,
+        "entries": msgspec.to_builtins(command.entries),
+        "context": msgspec.to_builtins(command.context),
+        "metadata": command.metadata,
+        "imposed": command.imposed,
+    }
+    differing = [name for name, value in wanted.items() if first[name] != value]
+    return differing or ["effective_at"]
+
+
+@router.post("/v1/ledgers/{ledger}/transactions", status_code=201)
+async def post_transaction(
+    ledger: str, who: Annotated[Principal, require("transactions.post")], request: Request
+) -> Response:
+    """Post a transaction. The same key and content again: 200 and the first answer."""
+    body = await posting_bodies.read(request, TransactionBody)
+    return await _post_one(request, ledger, body.command(ledger, who.actor, who.request_id))
+
+
+@router.post("/v1/ledgers/{ledger}/transactions:batch", max_body_size=BATCH_MAX_BYTES)
+async def post_batch(
+    ledger: str, who: Annotated[Principal, require("transactions.post")], request: Request
+) -> dict[str, Any]:
+    """Post many transactions in order; a verdict for each. `linked`: all of them or none."""
+    body = await posting_bodies.read(request, posting_bodies.TransactionsBody)
+    decoded = [_command(raw, ledger, who) for raw in body.transactions]
+    problems = [found for found in decoded if isinstance(found, Problem)]
+    if body.linked and problems:
+        raise problems[0]
+    results = await _submit_decoded(request.app.state.ledger, ledger, decoded, linked=body.linked)
+    return {"results": [item(result) for result in results]}
+
+
+def _command(raw: bytes | msgspec.Raw, ledger: str, who: Principal) -> PostTransaction | Problem:
+    try:
+        body = posting_bodies.decode(raw, TransactionBody)
+        return body.command(ledger, who.actor, who.request_id)
+    except Problem as problem:
+        return problem
+
+
+async def _submit_decoded(
+    client: LedgerClient,
+    ledger: str,
+    decoded: list[PostTransaction | Problem],
+    *,
+    linked: bool = False,
+) -> list[Verdict | Problem]:
+    """Verdicts in order; what could not be decoded keeps its problem."""
+    commands = [found for found in decoded if not isinstance(found, Problem)]
+    verdicts = await client.submit(
+        ledger, commands, linked=linked, deadline_s=_BULK_DEADLINE_S, with_events=False
+    )
+    answers = iter(verdicts)
+    return [found if isinstance(found, Problem) else next(answers) for found in decoded]
+
+
+@router.post("/v1/ledgers/{ledger}/transactions:stream", max_body_size=STREAM_MAX_BYTES)
+async def post_stream(
+    ledger: str, who: Annotated[Principal, require("transactions.post")], request: Request
+) -> Response:
+    """Post a stream: a transaction a line, a result a line, in the same order, both at once."""
+    if await reads.head_seq(request.app.state.pool, ledger) is None:
+        raise Problem("ledger_not_open")
+    return StreamingResponse(_stream(request, ledger, who), media_type=NDJSON)
+
+
+async def _stream(request: Request, ledger: str, who: Principal) -> AsyncIterator[bytes]:
+    client: LedgerClient = request.app.state.ledger
+    under_way: asyncio.Queue[asyncio.Task[list[Verdict | Problem]] | None]
+    under_way = asyncio.Queue(_STREAM_DEPTH)
+
+    async def feed() -> None:
+        async for lines in _line_batches(request):
+            decoded = [_command(line, ledger, who) for line in lines]
+            await under_way.put(asyncio.create_task(_submit_decoded(client, ledger, decoded)))
+        await under_way.put(None)
+
+    feeding = asyncio.create_task(feed())
+    try:
+        while True:
+            following = asyncio.create_task(under_way.get())
+            await asyncio.wait({following, feeding}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                following.cancel()
+                feeding.result()  # ends here only by an exception, or with the end in the queue
+                following = asyncio.create_task(under_way.get())
+            batch = await following
+            if batch is None:
+                return
+            results = await batch
+            yield b"".join(msgspec.json.encode(item(result)) + b"\n" for result in results)
+    finally:
+        feeding.cancel()
+
+
+async def _line_batches(request: Request) -> AsyncIterator[list[bytes]]:
+    """Lines as they come: whatever has arrived makes a batch, up to `_STREAM_BATCH`."""
+    rest = b""
+    async for chunk in request.stream():
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > LINE_MAX_BYTES:
+            raise Problem("body_too_large", f"A line has at most {LINE_MAX_BYTES} bytes.")
+        lines = [line for line in lines if line.strip()]
+        for start in range(0, len(lines), _STREAM_BATCH):
+            yield lines[start : start + _STREAM_BATCH]
+    if rest.strip():
+        yield [rest]
+
+
+@router.get("/v1/ledgers/{ledger}/transactions/{seq}")
+async def get_transaction(
+    ledger: str, seq: int, _who: Annotated[Principal, require("ledgers.read")], request: Request
+) -> dict[str, Any]:
+    """A transaction as it was recorded, and the `seq` of its reversals."""
+    found = await reads.transaction(request.app.state.pool, ledger, seq)
+    if found is None:
+        raise Problem("unknown_transaction")
+    return found
+
+
+@router.get("/v1/ledgers/{ledger}/transactions")
+async def find_transaction(
+    ledger: str,
+    idempotency_key: Annotated[str, Query(min_length=1, max_length=255)],
+    _who: Annotated[Principal, require("ledgers.read")],
+    request: Request,
+) -> dict[str, Any]:
+    """What was posted under an idempotency key: the question after an unknown outcome."""
+    pool = request.app.state.pool
+    if await reads.head_seq(pool, ledger) is None:
+        raise Problem("ledger_not_open")
+    seq = await reads.seq_of_key(pool, ledger, key_digest(ledger, idempotency_key))
+    found = None if seq is None else await reads.transaction(pool, ledger, seq)
+    if found is None:
+        raise Problem("unknown_transaction", "Nothing was posted under this idempotency key.")
+    return found
+
+
+@router.post("/v1/ledgers/{ledger}/transactions/{seq}:reverse", status_code=201)
+async def reverse_transaction(
+    ledger: str,
+    seq: int,
+    who: Annotated[Principal, require("transactions.reverse")],
+    request: Request,
+) -> Response:
+    """Execute an approved reversal; the approval is consumed in the same commit."""
+    body = await posting_bodies.read(request, posting_bodies.ReverseBody)
+    return await _post_one(request, ledger, body.command(ledger, seq, who.actor, who.request_id))

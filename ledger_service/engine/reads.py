@@ -1,0 +1,318 @@
+"""What the API reads: projections, in the same database and commit as the journal.
+
+So a read sees everything that was answered before it was asked. Each question is one statement, or
+one snapshot where it takes two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from ledger_service.contract.events import LedgerOpened, TransactionPosted, decode_journal
+from ledger_service.contract.topics import journal_topic
+
+PAGE_MAX = 1000
+
+_ACCOUNT_SQL = (
+    "select a.account, a.number, a.currency, a.account_class, a.normal_side, a.custodial, a.gl_code, "
+    "a.owner, a.floor, a.ceiling, a.status, b.debits, b.credits, b.version "
+    "from ledger.account a join ledger.balance b using (ledger, number) where a.ledger = $1 "
+)
+
+
+async def ledgers(connection: Any) -> list[dict[str, Any]]:
+    """Every open ledger, with the properties it was opened with and where it stands."""
+    rows = await connection.fetch(
+        "select h.ledger, h.seq, j.bytes from ledger.head h join ledger.journal j "
+        "on j.ledger = h.ledger and j.seq = 1 order by h.ledger"
+    )
+    return [_ledger(row) for row in rows]
+
+
+async def ledger(connection: Any, name: str) -> dict[str, Any] | None:
+    """One open ledger, or None."""
+    row = await connection.fetchrow(
+        "select h.ledger, h.seq, j.bytes from ledger.head h join ledger.journal j "
+        "on j.ledger = h.ledger and j.seq = 1 where h.ledger = $1",
+        name,
+    )
+    return _ledger(row) if row else None
+
+
+def _ledger(row: Any) -> dict[str, Any]:
+    opened = msgspec.json.decode(row["bytes"], type=LedgerOpened)
+    return {
+        "ledger": row["ledger"],
+        "seq": row["seq"],
+        "currencies": opened.currencies,
+        "time_zone": opened.time_zone,
+        "cut_off": opened.cut_off,
+        "calendar": opened.calendar,
+        "chart": opened.chart,
+        "opened_at": opened.recorded_at,
+    }
+
+
+async def head_seq(connection: Any, name: str) -> int | None:
+    """`seq` of the last event; None where there is no such ledger."""
+    return await connection.fetchval("select seq from ledger.head where ledger = $1", name)
+
+
+async def progress(connection: Any, name: str) -> dict[str, int] | None:
+    """How far the journal is, and how far the relay says that it has published."""
+    posted = await head_seq(connection, name)
+    if posted is None:
+        return None
+    published = await connection.fetchval(
+        "select seq from stream.relay_position where topic = $1", journal_topic(name)
+    )
+    return {"posted_seq": posted, "published_seq": published or 0}
+
+
+# --- accounts -----------------------------------------------------------------------------------
+
+
+async def accounts(
+    connection: Any, name: str, *, after: str = "", limit: int = 100, prefix: str = ""
+) -> list[dict[str, Any]]:
+    """Accounts by id, from the one after `after` on; only those that begin with `prefix`."""
+    rows = await connection.fetch(
+        _ACCOUNT_SQL + "and a.account > $2 and a.account >= $3 and a.account < $4 "
+        "order by a.account limit $5",
+        name,
+        after,
+        prefix,
+        prefix + "\uffff",
+        min(limit, PAGE_MAX),
+    )
+    return [_account(row) for row in rows]
+
+
+async def account(connection: Any, name: str, account_id: str) -> dict[str, Any] | None:
+    """One account with its balances, or None."""
+    row = await connection.fetchrow(_ACCOUNT_SQL + "and a.account = $2", name, account_id)
+    return _account(row) if row else None
+
+
+def _account(row: Any) -> dict[str, Any]:
+    debits, credits_ = int(row["debits"]), int(row["credits"])
+    posted = debits - credits_ if row["normal_side"] == "debit" else credits_ - debits
+    floor = None if row["floor"] is None else int(row["floor"])
+    return {
+        "account": row["account"],
+        "currency": row["currency"],
+        "account_class": row["account_class"],
+        "normal_side": row["normal_side"],
+        "custodial": row["custodial"],
+        "gl_code": row["gl_code"],
+        "owner": row["owner"],
+        "floor": None if floor is None else str(floor),
+        "ceiling": None if row["ceiling"] is None else str(int(row["ceiling"])),
+        "status": row["status"],
+        "debits": str(debits),
+        "credits": str(credits_),
+        "posted": str(posted),
+        # What may still be taken; without a floor there is no such bound, and the balance stands.
+        "available": str(max(posted - floor, 0) if floor is not None else posted),
+        "opened_seq": row["number"],
+        "seq": row["version"],
+    }
+
+
+async def entries(
+    connection: Any, name: str, account_id: str, *, before_seq: int | None, limit: int
+) -> list[dict[str, Any]] | None:
+    """An account's entries, newest first, those of one transaction never parted; None: no account.
+
+    The next page begins before the last `seq` of this one.
+    """
+    number = await connection.fetchval(
+        "select number from ledger.account where ledger = $1 and account = $2", name, account_id
+    )
+    if number is None:
+        return None
+    limit = min(limit, PAGE_MAX)
+    before = 2**63 - 1 if before_seq is None else before_seq
+    # A row holds the entries of one commit: the row around `before` may hold some on either side.
+    rows = await connection.fetch(
+        "with page as (select seqs, entry_nos, amounts, effective_dates from ledger.posting_list "
+        "  where ledger = $1 and number = $2 and last_seq <= coalesce((select min(last_seq) "
+        "    from ledger.posting_list where ledger = $1 and number = $2 and last_seq >= $3), $3) "
+        "  order by last_seq desc limit $4 + 1), "
+        "entry as (select u.* from page, unnest(seqs, entry_nos, amounts, effective_dates) "
+        "  as u (seq, entry_no, amount, effective_date) where u.seq < $3), "
+        "first_page as (select * from entry order by seq desc, entry_no limit $4) "
+        "select e.*, j.bytes from entry e join ledger.journal j on j.ledger = $1 and j.seq = e.seq "
+        "where e.seq >= (select min(seq) from first_page) order by e.seq desc, e.entry_no",
+        name,
+        number,
+        before,
+        limit,
+    )
+    return [_entry(row) for row in rows]
+
+
+def _entry(row: Any) -> dict[str, Any]:
+    event = msgspec.json.decode(row["bytes"], type=TransactionPosted)
+    return {
+        "seq": row["seq"],
+        "entry_no": row["entry_no"],
+        "side": "debit" if row["amount"] > 0 else "credit",
+        "amount": str(abs(row["amount"])),
+        "currency": event.entries[row["entry_no"]].currency,
+        "kind": event.kind,
+        "effective_at": event.effective_at,
+        "effective_date": event.effective_date,
+        "business_date": event.business_date,
+        "recorded_at": event.recorded_at,
+        "reverses": event.reverses,
+    }
+
+
+# --- balances -----------------------------------------------------------------------------------
+
+# As of a seq: what stands now, less what was posted since.
+_BALANCES_AT = """
+  with later as (
+    select p.number, sum(u.amount) filter (where u.amount > 0) as debits,
+           -sum(u.amount) filter (where u.amount < 0) as credits
+      from ledger.posting_list p, unnest(p.seqs, p.amounts) as u (seq, amount)
+     where p.ledger = $1 and p.last_seq > $2 and u.seq > $2
+     group by p.number)
+  select a.account, a.currency, a.gl_code, a.account_class, a.custodial,
+         b.debits - coalesce(l.debits, 0) as debits, b.credits - coalesce(l.credits, 0) as credits
+    from ledger.account a join ledger.balance b using (ledger, number)
+    left join later l using (number)
+   where a.ledger = $1 and a.number <= $2
+"""
+
+
+async def balances(connection: Any, name: str, at_seq: int) -> AsyncIterator[dict[str, Any]]:
+    """Every account's debits and credits as of `at_seq`, by id. `connection`: for itself alone."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        async for row in connection.cursor(
+            _BALANCES_AT + " order by a.account", name, at_seq, prefetch=2000
+        ):
+            yield {
+                "account": row["account"],
+                "currency": row["currency"],
+                "debits": str(int(row["debits"])),
+                "credits": str(int(row["credits"])),
+            }
+
+
+async def trial_balance(connection: Any, name: str, at_seq: int) -> dict[str, Any]:
+    """Debits and credits by gl_code, class and kind of money, as of `at_seq`."""
+    rows = await connection.fetch(
+        "select gl_code, account_class, custodial, currency, sum(debits) as debits, "
+        f"sum(credits) as credits from ({_BALANCES_AT}) as at_seq "
+        "group by 1, 2, 3, 4 order by 1, 2, 3, 4",
+        name,
+        at_seq,
+    )
+    sums: dict[str, int] = {}
+    for row in rows:
+        difference = int(row["debits"]) - int(row["credits"])
+        sums[row["currency"]] = sums.get(row["currency"], 0) + difference
+    return {
+        "ledger": name,
+        "at_seq": at_seq,
+        "lines": [
+            {
+                "gl_code": row["gl_code"],
+                "account_class": row["account_class"],
+                "custodial": row["custodial"],
+                "currency": row["currency"],
+                "debits": str(int(row["debits"])),
+                "credits": str(int(row["credits"])),
+            }
+            for row in rows
+        ],
+        "balanced": not any(sums.values()),
+    }
+
+
+# --- transactions and events --------------------------------------------------------------------
+
+
+async def transaction(connection: Any, name: str, seq: int) -> dict[str, Any] | None:
+    """A transaction's event with the `seq` of its reversals; None where `seq` is none."""
+    raw = await connection.fetchval(
+        "select bytes from ledger.journal where ledger = $1 and seq = $2", name, seq
+    )
+    if raw is None or not isinstance(decode_journal(raw), TransactionPosted):
+        return None
+    reversals = await connection.fetch(
+        "select seq from ledger.reversal where ledger = $1 and reverses = $2 order by seq",
+        name,
+        seq,
+    )
+    return {**msgspec.json.decode(raw), "reversed_by": [row["seq"] for row in reversals]}
+
+
+async def seq_of_key(connection: Any, name: str, digest: bytes) -> int | None:
+    """`seq` of what was posted under an idempotency key, by its digest; None where nothing was."""
+    return await connection.fetchval(
+        "select seq from ledger.idempotency where digest = $1 and ledger = $2", digest, name
+    )
+
+
+async def event_bytes(
+    connection: Any, name: str, *, after_seq: int, limit: int
+) -> AsyncIterator[bytes]:
+    """Canonical bytes of up to `limit` events after `after_seq`, in order."""
+    while limit > 0:
+        rows = await connection.fetch(
+            "select seq, bytes from ledger.journal where ledger = $1 and seq > $2 and seq <= $2 + $3 "
+            "order by seq",
+            name,
+            after_seq,
+            min(limit, PAGE_MAX),
+        )
+        for row in rows:
+            yield row["bytes"]
+        if not rows:
+            return
+        after_seq = rows[-1]["seq"]
+        limit -= len(rows)
+
+
+async def latest_checkpoint(connection: Any, name: str) -> str | None:
+    """The newest note with its cosignatures; None before the first."""
+    row = await connection.fetchrow(
+        "select size, note from ledger.checkpoint where ledger = $1 order by size desc limit 1",
+        name,
+    )
+    return await _with_cosignatures(connection, name, row) if row else None
+
+
+async def checkpoint(connection: Any, name: str, size: int) -> str | None:
+    """The note of one size with its cosignatures, or None."""
+    row = await connection.fetchrow(
+        "select size, note from ledger.checkpoint where ledger = $1 and size = $2", name, size
+    )
+    return await _with_cosignatures(connection, name, row) if row else None
+
+
+async def _with_cosignatures(connection: Any, name: str, row: Any) -> str:
+    lines = await connection.fetch(
+        "select line from ledger.cosignature where ledger = $1 and size = $2 order by witness",
+        name,
+        row["size"],
+    )
+    return row["note"] + "".join(line["line"] + "\n" for line in lines)
+
+
+async def add_cosignature(connection: Any, name: str, size: int, witness: str, line: str) -> None:
+    """Keep a witness's line; the first of each witness and size stays."""
+    await connection.execute(
+        "insert into ledger.cosignature (ledger, size, witness, line) values ($1, $2, $3, $4) "
+        "on conflict do nothing",
+        name,
+        size,
+        witness,
+        line,
+    )
