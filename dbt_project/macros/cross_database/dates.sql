@@ -1,0 +1,51 @@
+{# Whole days since 1970-01-01, so that windows of days are windows over integers. #}
+{% macro day_number(date) -%}
+    {{ return(adapter.dispatch('day_number', 'tallystick')(date)) }}
+{%- endmacro %}
+
+{% macro default__day_number(date) -%}
+    datediff({{ date }}, cast('1970-01-01' as date))
+{%- endmacro %}
+
+{% macro duckdb__day_number(date) -%}
+    datediff('day', cast('1970-01-01' as date), {{ date }})
+{%- endmacro %}
+
+{# The date that many days later. #}
+{% macro add_days(date, days) -%}
+    {{ return(adapter.dispatch('add_days', 'tallystick')(date, days)) }}
+{%- endmacro %}
+
+{% macro default__add_days(date, days) -%}
+    date_add({{ date }}, {{ days }})
+{%- endmacro %}
+
+{% macro duckdb__add_days(date, days) -%}
+    cast({{ date }} + cast({{ days }} as integer) as date)
+{%- endmacro %}
+
+{# Microseconds since 1970 of a UTC timestamp. #}
+{% macro microseconds(moment) -%}
+    {{ return(adapter.dispatch('microseconds', 'tallystick')(moment)) }}
+{%- endmacro %}
+
+{% macro default__microseconds(moment) -%}
+    unix_micros({{ moment }})
+{%- endmacro %}
+
+{% macro duckdb__microseconds(moment) -%}
+    epoch_us({{ moment }})
+{%- endmacro %}
+
+{# The day of the week, Monday 1 to Sunday 7. #}
+{% macro iso_weekday(date) -%}
+    {{ return(adapter.dispatch('iso_weekday', 'tallystick')(date)) }}
+{%- endmacro %}
+
+{% macro default__iso_weekday(date) -%}
+    weekday({{ date }}) + 1
+{%- endmacro %}
+
+{% macro duckdb__iso_weekday(date) -%}
+    isodow({{ date }})
+{%- endmacro %}

@@ -1,0 +1,70 @@
+-- Every rule's evidence in one shape. An episode is named by its first evidence in the ledger's
+-- order, so that a late fact does not rename it.
+{% set rules = ['int_ctr_aggregation', 'int_structuring', 'int_rapid_movement', 'int_fan_in'] %}
+with evidence as (
+    {% for rule in rules %}
+        select
+            rule,
+            rule_version,
+            parameters_hash,
+            ledger,
+            subject,
+            subject_kind,
+            currency,
+            exponent,
+            island,
+            seq,
+            entry_no,
+            amount,
+            role,
+            day,
+            counterparty,
+            score_unit
+        from {{ ref(rule) }}
+        {{ 'union all' if not loop.last }}
+    {% endfor %}
+),
+
+named as (
+    select
+        evidence.*,
+        concat(
+            ledger,
+            '/',
+            cast(
+                min(seq) over (
+                    partition by rule, rule_version, ledger, subject, currency, island
+                ) as {{ dbt.type_string() }}
+            )
+        ) as episode
+    from evidence
+)
+
+select
+    md5(
+        concat(
+            rule,
+            '|',
+            subject,
+            '|',
+            episode,
+            case when rule = 'ctr_aggregation' then concat('|', role) else '' end
+        )
+    ) as candidate_id,
+    rule,
+    rule_version,
+    parameters_hash,
+    ledger,
+    subject,
+    subject_kind,
+    episode,
+    currency,
+    exponent,
+    seq,
+    entry_no,
+    cast(amount as bigint) as amount,
+    role,
+    day,
+    counterparty,
+    score_unit
+from named

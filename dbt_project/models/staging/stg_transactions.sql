@@ -1,0 +1,20 @@
+select
+    ledger,
+    seq,
+    recorded_at,
+    effective_at,
+    effective_date,
+    business_date,
+    kind,
+    channel,
+    counterparty,
+    counterparty_bank,
+    counterparty_country,
+    rail_reference,
+    conductor,
+    reverses_seq,
+    imposed,
+    approval,
+    actor,
+    entry_count
+from {{ source('landing', 'transactions') }}

@@ -1,0 +1,269 @@
+"""A small warehouse for dbt: facts written by hand, landed as Parquet, built in this process.
+
+`Facts` is what a pipeline would have read from the topics: rows of the typed landing's tables.
+`Warehouse` lands them as Parquet with views over them, as the pipelines do, and runs dbt.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
+
+PROJECT = Path(__file__).parents[3] / "dbt_project"
+LANDING = {
+    "ledgers": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, currencies VARCHAR[],"
+    " time_zone VARCHAR, cut_off VARCHAR, calendar VARCHAR, chart VARCHAR",
+    "accounts": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, event_type VARCHAR,"
+    " account VARCHAR, currency VARCHAR, account_class VARCHAR, normal_side VARCHAR,"
+    " custodial BOOLEAN, gl_code VARCHAR, owner VARCHAR, floor BIGINT, ceiling BIGINT,"
+    " status VARCHAR, reason VARCHAR",
+    "transactions": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, effective_at TIMESTAMP,"
+    " effective_date DATE, business_date DATE, kind VARCHAR, channel VARCHAR,"
+    " counterparty VARCHAR, counterparty_bank VARCHAR, counterparty_country VARCHAR,"
+    " rail_reference VARCHAR, conductor VARCHAR, metadata MAP(VARCHAR, VARCHAR),"
+    " reverses_seq BIGINT, imposed BOOLEAN, batch VARCHAR, approval VARCHAR, actor VARCHAR,"
+    " request_id VARCHAR, entry_count INTEGER",
+    "entries": "ledger VARCHAR, seq BIGINT, entry_no INTEGER, account VARCHAR, side VARCHAR,"
+    " amount BIGINT, currency VARCHAR",
+    "parties": "stream VARCHAR, seq BIGINT, recorded_at TIMESTAMP, party VARCHAR, kind VARCHAR,"
+    " country VARCHAR, risk_tier VARCHAR, version INTEGER, erased BOOLEAN",
+    "statement_accounts": "stream VARCHAR, seq BIGINT, recorded_at TIMESTAMP,"
+    " statement_account VARCHAR, ledger VARCHAR, account VARCHAR, bank VARCHAR, purpose VARCHAR,"
+    " rounded_half_minor_per_entry INTEGER",
+    "statements": "stream VARCHAR, seq BIGINT, recorded_at TIMESTAMP, statement VARCHAR,"
+    " statement_account VARCHAR, bank VARCHAR, statement_date DATE, currency VARCHAR,"
+    " opening_balance BIGINT, closing_balance BIGINT, line_count INTEGER, format VARCHAR",
+    "statement_lines": "stream VARCHAR, seq BIGINT, recorded_at TIMESTAMP, statement VARCHAR,"
+    " statement_account VARCHAR, line_no INTEGER, statement_date DATE, value_date DATE,"
+    " side VARCHAR, amount BIGINT, currency VARCHAR, reference VARCHAR, bank_code VARCHAR",
+}
+CLASSES = {
+    "bank:fbo": ("asset", "debit", True, "1010"),
+    "bank:operating": ("asset", "debit", False, "1020"),
+    "clearing": ("liability", "credit", True, "2110"),
+    "customer": ("liability", "credit", True, "2010"),
+    "income": ("income", "credit", False, "4010"),
+}
+Row = dict[str, Any]
+Leg = tuple[str, str, int]
+
+
+def _columns(table: str) -> dict[str, str]:
+    return dict(column.strip().split(" ", 1) for column in LANDING[table].split(", ") if " " in column)
+
+
+class Facts:
+    """Rows of the landing's tables, in the order of the ledger `books` and of two streams."""
+
+    def __init__(self, ledger: str = "books", currency: str = "USD") -> None:
+        self.ledger, self.currency = ledger, currency
+        self.rows: dict[str, list[Row]] = {table: [] for table in LANDING}
+        self.seq = 0
+        self.stream_seq = 0
+        self._append("ledgers", currencies=[currency], time_zone="UTC", cut_off="17:00",
+                     calendar="us_federal_reserve", chart="us_fintech_fbo/1")  # fmt: skip
+
+    def _append(self, table: str, **values: Any) -> int:
+        self.seq += 1
+        recorded_at = dt.datetime(2026, 1, 1) + dt.timedelta(seconds=self.seq)
+        self.rows[table].append(
+            {"ledger": self.ledger, "seq": self.seq, "recorded_at": recorded_at} | values
+        )
+        return self.seq
+
+    def _stream(self, stream: str, table: str, **values: Any) -> int:
+        self.stream_seq += 1
+        recorded_at = dt.datetime(2026, 1, 1) + dt.timedelta(seconds=self.stream_seq)
+        self.rows[table].append(
+            {"stream": stream, "seq": self.stream_seq, "recorded_at": recorded_at} | values
+        )
+        return self.stream_seq
+
+    def account(self, account: str, owner: str | None = None) -> str:
+        """Open an account of the default chart."""
+        key = account if account in CLASSES else account.split(":", maxsplit=1)[0]
+        account_class, normal_side, custodial, gl_code = CLASSES[key]
+        self._append(
+            "accounts", event_type="account.opened", account=account, currency=self.currency,
+            account_class=account_class, normal_side=normal_side, custodial=custodial,
+            gl_code=gl_code, owner=owner, status="open",
+        )  # fmt: skip
+        return account
+
+    def post(self, moment: dt.datetime | dt.date, legs: list[Leg], **values: Any) -> int:
+        """Post a transaction of legs (account, side, amount) and give its `seq`."""
+        if not isinstance(moment, dt.datetime):
+            moment = dt.datetime.combine(moment, dt.time(12))
+        day = moment.date()
+        defaults = {
+            "effective_at": moment, "effective_date": day, "business_date": day,
+            "kind": "transfer", "channel": "internal", "imposed": False, "actor": "key_1",
+            "entry_count": len(legs), "metadata": [],
+        }  # fmt: skip
+        seq = self._append("transactions", **(defaults | values))
+        self.rows["entries"] += [
+            {"ledger": self.ledger, "seq": seq, "entry_no": number, "account": account,
+             "side": side, "amount": amount, "currency": self.currency}
+            for number, (account, side, amount) in enumerate(legs)
+        ]  # fmt: skip
+        return seq
+
+    def receive(self, moment: dt.datetime | dt.date, to: str, amount: int, **values: Any) -> int:
+        """Money from outside to a customer, through the FBO account."""
+        return self.post(
+            moment, [("bank:fbo", "debit", amount), (to, "credit", amount)], **values
+        )
+
+    def pay_out(self, moment: dt.datetime | dt.date, by: str, amount: int, **values: Any) -> int:
+        """Money from a customer to outside, through the FBO account."""
+        return self.post(moment, [(by, "debit", amount), ("bank:fbo", "credit", amount)], **values)
+
+    def transfer(
+        self, moment: dt.datetime | dt.date, by: str, to: str, amount: int, **values: Any
+    ) -> int:
+        """Money from customer to customer."""
+        return self.post(moment, [(by, "debit", amount), (to, "credit", amount)], **values)
+
+    def reverse(self, moment: dt.datetime | dt.date, seq: int, amount: int | None = None) -> int:
+        """Swap the entries of a transaction, in full or for `amount`."""
+        legs = [
+            (row["account"], "credit" if row["side"] == "debit" else "debit", amount or row["amount"])
+            for row in self.rows["entries"]
+            if row["seq"] == seq
+        ]
+        return self.post(moment, legs, kind="reversal", reverses_seq=seq)
+
+    def statement_account(
+        self, account: str, purpose: str = "fbo", rounded: int = 0, token: str | None = None
+    ) -> str:
+        """Register a bank's account to be compared with `account`."""
+        token = token or f"at_bank_{account}"
+        self._stream(
+            "statements", "statement_accounts", statement_account=token, ledger=self.ledger,
+            account=account, bank="first_bank", purpose=purpose,
+            rounded_half_minor_per_entry=rounded,
+        )  # fmt: skip
+        return token
+
+    def statement(
+        self,
+        token: str,
+        day: dt.date,
+        closing: int,
+        lines: list[tuple[int, str | None]] = [],  # noqa: B006
+        name: str | None = None,
+    ) -> str:
+        """A bank's day: lines are (signed amount, reference); money in is positive."""
+        name = name or f"{token}_{day}"
+        self._stream(
+            "statements", "statements", statement=name, statement_account=token, bank="first_bank",
+            statement_date=day, currency=self.currency, opening_balance=None,
+            closing_balance=closing, line_count=len(lines), format="bai2",
+        )  # fmt: skip
+        for number, (amount, reference) in enumerate(lines, start=1):
+            self._stream(
+                "statements", "statement_lines", statement=name, statement_account=token,
+                line_no=number, statement_date=day, value_date=day,
+                side="credit" if amount > 0 else "debit", amount=abs(amount),
+                currency=self.currency, reference=reference, bank_code="165",
+            )  # fmt: skip
+        return name
+
+
+@functools.cache
+def _parsed(stem: str) -> Manifest:
+    """The project, parsed once a process (`stem` names the database in it)."""
+    result = dbtRunner().invoke(["parse", "--quiet", *_folders()])
+    if not isinstance(result.result, Manifest):
+        raise AssertionError(f"dbt can't parse {PROJECT} for {stem}: {result.exception}")
+    return result.result
+
+
+def _folders() -> list[str]:
+    target = Path(os.environ["TALLYSTICK_WAREHOUSE_FILE"]).parent / "target"
+    return [
+        "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT),
+        "--target-path", str(target), "--log-path", str(target / "logs"),
+    ]  # fmt: skip
+
+
+class Warehouse:
+    """A DuckDB file with landing views over Parquet, and dbt on it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / "tallystick.duckdb"
+        self.landing = folder / "landing"
+        os.environ["TALLYSTICK_WAREHOUSE_FILE"] = str(self.file)
+        self.manifest = _parsed(self.file.stem)
+
+    def land(self, rows: dict[str, list[Row]]) -> None:
+        """Add one Parquet file per table and make the views over all of them."""
+        with duckdb.connect(str(self.file)) as connection:
+            connection.execute("create schema if not exists landing")
+            for table in LANDING:
+                folder = self.landing / table
+                folder.mkdir(parents=True, exist_ok=True)
+                self._write(connection, table, rows.get(table, []), folder)
+                connection.execute(
+                    f"create or replace view landing.{table} as"
+                    f" select * from read_parquet('{folder}/*.parquet')"
+                )
+
+    @staticmethod
+    def _write(
+        connection: duckdb.DuckDBPyConnection, table: str, rows: list[Row], folder: Path
+    ) -> None:
+        columns = LANDING[table]
+        connection.execute(f"create or replace temp table typed ({columns})")
+        names = connection.execute("select column_name from (describe typed)").fetchall()
+        arrow = pa.table({name: [row.get(name) for row in rows] for (name,) in names})
+        if rows:
+            connection.register("arrived", arrow)
+            picked = ", ".join(
+                "map()" if name == "metadata" else name for (name,) in names
+            )
+            connection.execute(f"insert into typed select {picked} from arrived")
+        number = len(list(folder.iterdir()))
+        connection.execute(f"copy typed to '{folder}/{number:06}.parquet'")
+
+    def dbt(self, command: str, *arguments: str) -> None:
+        """Run a dbt command; every error stops the test with its text."""
+        os.environ["TALLYSTICK_WAREHOUSE_FILE"] = str(self.file)
+        result = dbtRunner(manifest=self.manifest).invoke(
+            [command, "--quiet", "--no-use-colors", *_folders(), *arguments]
+        )
+        if not result.success:
+            problems = [
+                f"{each.node.name}: {each.status} {each.message}"
+                for each in getattr(result.result, "results", [])
+                if each.status not in {"success", "pass", "skipped"}
+            ]
+            raise AssertionError("\n".join(problems) or repr(result.exception))
+
+    def build(self, facts: Facts | dict[str, list[Row]], *arguments: str) -> None:
+        """Land what is given and run every model."""
+        self.land(facts.rows if isinstance(facts, Facts) else facts)
+        if not (self.file.parent / "seeded").exists():
+            self.dbt("seed")
+            (self.file.parent / "seeded").touch()
+        self.dbt("run", *arguments)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Read with SQL."""
+        with duckdb.connect(str(self.file)) as connection:
+            return connection.execute(query).fetchall()
+
+    def mart(self, name: str, without: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a mart in order, for comparing two warehouses."""
+        excluded = f" exclude ({', '.join(without)})" if without else ""
+        return self.rows(f"select *{excluded} from marts.{name} order by all")
