@@ -1,0 +1,204 @@
+"""What is in Kafka is exactly what is in the journal, in order, byte for byte (P7)."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from ledger_service.contract import topics
+from ledger_service.contract.events import encode
+from ledger_service.engine.relay import Publisher, RelayError, Source, last_committed
+from tests import ledger_events, servers
+
+_names = itertools.count(1)
+
+
+@pytest.fixture
+def ledger() -> str:
+    return f"relayed{next(_names)}"
+
+
+def read_topic(bootstrap: str, topic: str) -> list[tuple[int, bytes]]:
+    """Every committed record: seq of the header, and value."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "test",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found = []
+    while (record := consumer.poll(10)).error() is None:
+        found.append((int(dict(record.headers())["ts_seq"]), record.value()))
+    assert record.error().code() == KafkaError._PARTITION_EOF
+    consumer.close()
+    return found
+
+
+@pytest.fixture
+def publisher(ledger_database, kafka, ledger):
+    """A function that gives a publisher of the ledger's journal."""
+    with contextlib.ExitStack() as opened:
+
+        def make() -> Publisher:
+            one = Publisher(
+                Source(ledger, "journal"),
+                database_url=ledger_database.url("relay"),
+                bootstrap=kafka,
+                replication=1,
+            )
+            opened.callback(one.close)
+            return one
+
+        yield make
+
+
+def readiness(port: int) -> dict:
+    try:
+        return json.loads(
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2).read()
+        )
+    except urllib.error.HTTPError as unready:
+        return json.loads(unready.read())
+    except OSError:
+        return {}
+
+
+def wait_for(condition, seconds: float = 30):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+    return value
+
+
+@pytest.fixture
+def relay(ledger_database, kafka, free_port, tmp_path):
+    """A function that gives a running relay, in a process of its own, and how to ask it."""
+    with contextlib.ExitStack() as running:
+
+        def start(port: int = free_port()) -> subprocess.Popen:
+            settings = {
+                "TALLYSTICK_DATABASE_URL": ledger_database.url("relay"),
+                "TALLYSTICK_KAFKA_BOOTSTRAP": kafka,
+                "TALLYSTICK_HEALTH_LISTEN": f"127.0.0.1:{port}",
+            }
+            command = [sys.executable, "-m", "ledger_service.engine.relay_service"]
+            log = tmp_path / "relay.log"
+            process = running.enter_context(servers.running(command, log, environment=settings))
+            process.readiness = lambda: readiness(port)
+            return process
+
+        yield start
+
+
+def test_kill_at_any_time_leaves_kafka_equal_to_the_journal(ledger_database, kafka, ledger, relay):
+    events = ledger_events.history(ledger, 30_000)
+    ledger_events.store_journal(ledger_database.owner_url, events)
+    ledger_events.store_stream(ledger_database.owner_url, ledger_events.parties(3))
+    topic = topics.journal_topic(ledger)
+
+    def position(process) -> int:
+        return process.readiness().get("sources", {}).get(topic, {}).get("seq", 0)
+
+    for kill_at in (1, 15_000):
+        process = relay()
+        wait_for(lambda process=process, at=kill_at: position(process) >= at)
+        process.kill()
+        process.wait()
+    process = relay()
+    wait_for(lambda: position(process) == events[-1].seq)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+    assert read_topic(kafka, topic) == [(event.seq, encode(event)) for event in events]
+    assert [seq for seq, _ in read_topic(kafka, topics.stream_topic("parties"))] == [1, 2, 3]
+    with psycopg.connect(ledger_database.owner_url) as connection:
+        stored = dict(connection.execute("select topic, seq from stream.relay_position").fetchall())
+    assert stored[topic] == events[-1].seq
+
+
+def test_an_open_transaction_of_a_dead_relay_is_never_read(
+    ledger_database, kafka, ledger, publisher
+):
+    events = ledger_events.history(ledger, 40)
+    ledger_events.store_journal(ledger_database.owner_url, events[:20])
+    first = publisher()
+    first.open()
+    assert first.publish() == 20
+    # A relay that dies between send and commit: its records are in the log, its transaction open.
+    dying = Producer(
+        {"bootstrap.servers": kafka, "transactional.id": f"tallystick-relay-{first.source.topic}"}
+    )
+    dying.init_transactions(10)
+    dying.begin_transaction()
+    for number in range(200):
+        dying.produce(first.source.topic, value=b"never committed %d" % number, partition=0)
+    dying.flush(10)
+    ledger_events.store_journal(ledger_database.owner_url, events[20:])
+    second = publisher()
+    second.open()
+    assert second.position == 20
+    assert second.publish() == len(events) - 20
+    with pytest.raises(Exception, match=r"(?i)fenced|epoch"):
+        dying.commit_transaction(10)
+    assert [value for _, value in read_topic(kafka, first.source.topic)] == [
+        encode(e) for e in events
+    ]
+    assert last_committed(kafka, first.source.topic).value() == encode(events[-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "alarm"),
+    [
+        ("delete from ledger.journal where seq > 15", "journal_behind_kafka"),
+        ("update ledger.journal set bytes = 'x' where seq = 20", "journal_differs_from_kafka"),
+    ],
+)
+def test_a_journal_that_disagrees_with_kafka_stops_its_source(
+    ledger_database, ledger, publisher, change, alarm
+):
+    ledger_events.store_journal(ledger_database.owner_url, ledger_events.history(ledger, 12))
+    one = publisher()
+    one.open()
+    one.publish()
+    one.close()
+    with psycopg.connect(ledger_database.owner_url) as connection:
+        connection.execute("alter table ledger.journal disable trigger user")
+        connection.execute(change)
+    with pytest.raises(RelayError) as caught:
+        one.open()
+    assert caught.value.code == alarm
+
+
+def test_a_stopped_source_does_not_stop_the_others(ledger_database, kafka, ledger, relay):
+    bad, good = f"{ledger}bad", f"{ledger}good"
+    for name in (bad, good):
+        ledger_events.store_journal(ledger_database.owner_url, ledger_events.history(name, 5))
+    topic = NewTopic(topics.journal_topic(bad), 1, 1, config={"retention.ms": "1000"})
+    admin = AdminClient({"bootstrap.servers": kafka})
+    admin.create_topics([topic])[topic.topic].result(10)
+    process = relay()
+
+    def both_decided() -> dict | None:
+        sources = process.readiness().get("sources", {})
+        published = sources.get(topics.journal_topic(good), {}).get("seq") == 13
+        return sources if published and sources[topic.topic]["alarm"] else None
+
+    sources = wait_for(both_decided)
+    assert sources[topic.topic]["alarm"] == "topic_settings_differ"
+    assert process.readiness()["ready"] is False
