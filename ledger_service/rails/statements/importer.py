@@ -135,13 +135,6 @@ def _registered(
     )
 
 
-async def known_file(connection: asyncpg.Connection, raw: bytes) -> str | None:
-    """The vault's id of a file with exactly these bytes, if one was taken before."""
-    return await connection.fetchval(
-        "select file_id from statement.file where file_hash = $1", hashlib.sha256(raw).digest()
-    )
-
-
 def _content_hash(token: str, statement: Statement) -> bytes:
     content = (token, dataclasses.replace(statement, account_number=""))
     return hashlib.sha256(repr(content).encode()).digest()
