@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import msgspec
 import structlog
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -38,6 +39,15 @@ class Dispatcher:
     def __init__(self, pool: asyncpg.Pool, client: Client) -> None:
         self._pool = pool
         self._client = client
+
+    async def memory(self) -> str:
+        """Names what Temporal remembers by: another name than before means that it was wiped.
+
+        It is the id that the namespace got when it was registered. Errors: `RPCError`.
+        """
+        asked = DescribeNamespaceRequest(namespace=self._client.namespace)
+        answer = await self._client.workflow_service.describe_namespace(asked, timeout=_RPC_TIMEOUT)
+        return answer.namespace_info.id
 
     async def start_due(self) -> int:
         """Start the workflows of new outbox rows; gives how many rows were dealt with.

@@ -6,6 +6,10 @@ ledger knows its idempotency key, which follows from the reversal's id alone.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
 import asyncpg
 import structlog
 from temporalio import activity
@@ -80,7 +84,8 @@ class ReversalActivities:
             )
             await reversals.note(connection, reversal, reversals.ATTEMPT, actor=ACTOR)
         try:
-            answer = await self._post(row, ask_first=tried_before)
+            async with _alive():
+                answer = await self._post(row, ask_first=tried_before)
         except UnknownAnswer as unknown:
             log.warning("reversal.outcome_unknown", reversal=reversal, code=unknown.code)
             await self._pool.execute(
@@ -124,6 +129,22 @@ class ReversalActivities:
             await reversals.advance(connection, reversal, status, actor=ACTOR, code=answer.code)
             log.warning("reversal.not_executed", reversal=reversal, code=answer.code)
             return status
+
+
+@contextlib.asynccontextmanager
+async def _alive() -> AsyncIterator[None]:
+    """Tell Temporal every second that we live, so that another takes over soon when we do not."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(1)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
 
 
 async def _load(connection: Connection, reversal: str) -> Reversal:

@@ -21,7 +21,7 @@ PATIENT = RetryPolicy(
 )
 """Without an end: an approved reversal is not given up because a server is away."""
 
-FIRST_LOOK = dt.timedelta(seconds=30)
+FIRST_LOOK = dt.timedelta(seconds=5)
 SLOWEST_LOOK = dt.timedelta(minutes=15)
 """Pause between looks at the approval when nobody tells; it doubles from one to the other."""
 EXPIRY_GRACE = dt.timedelta(seconds=1)
@@ -50,7 +50,8 @@ class ReversalWorkflow:
                 messages.EXECUTE,
                 start.reversal,
                 result_type=str,
-                start_to_close_timeout=dt.timedelta(seconds=20),
+                start_to_close_timeout=dt.timedelta(seconds=30),
+                heartbeat_timeout=dt.timedelta(seconds=5),
                 retry_policy=PATIENT,
             )
         return status

@@ -12,6 +12,7 @@ import contextlib
 import datetime as dt
 import threading
 from collections.abc import Awaitable, Callable
+from importlib import metadata
 from typing import TypeVar
 
 import asyncpg
@@ -71,26 +72,27 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(stop.wait(), seconds)
 
 
-async def dispatch(
-    dispatcher: Dispatcher, client: Client, health: Health, stop: asyncio.Event
-) -> None:
-    """Move due rows until told to stop. After any outage everything open is made sure of anew."""
-    wait, checked, sure = POLL_S, 0.0, False
+async def dispatch(dispatcher: Dispatcher, health: Health, stop: asyncio.Event) -> None:
+    """Move due rows until told to stop.
+
+    Everything open is made sure of at the start, after every outage, and whenever Temporal turns
+    out to have another memory than before.
+    """
+    wait, checked, memory, sure_of = POLL_S, 0.0, "", None
     clock = asyncio.get_running_loop().time
     while not stop.is_set():
         try:
-            if clock() - checked > CHECK_S:
-                await client.service_client.check_health(timeout=dt.timedelta(seconds=2))
-                checked = clock()
-            if not sure:
+            if not checked or clock() - checked > CHECK_S:
+                memory, checked = await dispatcher.memory(), clock()
+            if memory != sure_of:
                 await dispatcher.restart_open()
-                sure = True
+                sure_of = memory
             moved = await dispatcher.start_due() + await dispatcher.tell_decided()
             health.report(ready=True, waiting_for=None)
             wait = POLL_S
             await _pause(stop, 0 if moved else wait)
         except NOT_REACHABLE as error:
-            sure, checked = False, 0.0
+            checked, sure_of = 0.0, None
             health.report(ready=False, waiting_for="database or temporal")
             log.warning("dispatcher.waiting", error=type(error).__name__, next_try_s=wait)
             await _pause(stop, wait)
@@ -104,9 +106,14 @@ async def _work(client: Client, activities: ReversalActivities, stop: asyncio.Ev
         task_queue=messages.TASK_QUEUE,
         workflows=[ReversalWorkflow],
         activities=[activities.follow_approval, activities.execute],
+        # Named, for otherwise the client reads the code of every module to make a name: seconds.
+        build_id=f"tallystick-{metadata.version('tallystick')}",
         max_concurrent_workflow_tasks=5,
         max_concurrent_activities=50,
         graceful_shutdown_timeout=DRAIN,
+        # A workflow's next task is kept for the worker that knows it no longer than this: after a
+        # kill, others go on at once.
+        sticky_queue_schedule_to_start_timeout=dt.timedelta(seconds=1),
     )
     async with worker:
         await stop.wait()
@@ -141,7 +148,7 @@ async def serve(converter: DataConverter, health: Health, stop: asyncio.Event) -
             return
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_work(client, ReversalActivities(pool, ledger), stop))
-            tasks.create_task(dispatch(Dispatcher(pool, client), client, health, stop))
+            tasks.create_task(dispatch(Dispatcher(pool, client), health, stop))
     log.info("worker.drained")
 
 

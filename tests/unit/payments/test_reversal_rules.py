@@ -64,21 +64,31 @@ def test_an_amount_without_a_band_is_refused(tmp_path):
     assert refused.value.rule == "amount_beyond_policy"
 
 
+WHOLE = """
+name: x
+version: 1
+reasons: [duplicate]
+never_reversed: []
+maximum_age_days: 1
+bands: [{approval_within_hours: 1}]
+"""
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("part", "instead"),
     [
-        "name: half",
-        "{name: x, version: 1, reasons: [], never_reversed: [], maximum_age_days: 1, "
-        "bands: [{approval_within_hours: 1, approval_needed: false}]}",
-        "{name: x, version: 1, reasons: [], never_reversed: [], maximum_age_days: 1, "
-        "bands: [{approval_within_hours: 0}]}",
-        "{name: x, version: 1, reasons: [], never_reversed: [], maximum_age_days: 1, "
-        "bands: [{up_to: 12.5, approval_within_hours: 1}]}",
+        ("version: 1", ""),
+        ("hours: 1}", "hours: 1, approval_needed: false}"),
+        ("hours: 1}", "hours: 0}"),
+        ("hours: 1}", "hours: 1, up_to: 12.5}"),
+        ("hours: 1}", "hours: 1, up_to: '-5'}"),
     ],
 )
-def test_a_policy_that_cannot_be_used_is_refused_with_the_settings_name(tmp_path, text):
+def test_a_policy_that_cannot_be_used_is_refused_with_the_settings_name(tmp_path, part, instead):
     file = tmp_path / "policy.yaml"
-    file.write_text(text)
+    file.write_text(WHOLE)
+    read_policy(str(file))
+    file.write_text(WHOLE.replace(part, instead))
     with pytest.raises(PolicyError, match="TALLYSTICK_REVERSAL_POLICY"):
         read_policy(str(file))
 
