@@ -104,7 +104,7 @@ class Supervisor:
         started = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
             env={**surroundings, **_passed_on(), "TALLYSTICK_HOME": str(self._home.path)},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=self._home.path,
         )  # fmt: skip
         deadline = time.monotonic() + 15
         while not self.is_running():
@@ -134,20 +134,18 @@ class Supervisor:
         with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
             psutil.Process(pid).wait(60)
 
+    # Paths are relative to the home, in which supervisor starts: it would expand a % in them.
+
     def _own_section(self) -> str:
         secret = self._home.secret("supervisor")
         if self._address().startswith("unix"):
-            server = (
-                f"[unix_http_server]\nfile={_escape(self._folder)}/supervisor.sock\nchmod=0700\n"
-            )
+            server = "[unix_http_server]\nfile=supervisor/supervisor.sock\nchmod=0700\n"
         else:
             server = f"[inet_http_server]\nport={self._home.address('supervisor')}\n"
         return (
             f"{server}username={_USER}\npassword={secret}\n"
-            f"[supervisord]\nlogfile={_escape(log_file(self._home, 'supervisord'))}\n"
-            f"pidfile={_escape(self._folder)}/supervisord.pid\n"
-            f"childlogdir={_escape(self._home / 'logs')}\n"
-            f"directory={_escape(self._home.path)}\nidentifier=tallystick\nminfds=1024\n"
+            "[supervisord]\nlogfile=logs/supervisord.log\npidfile=supervisor/supervisord.pid\n"
+            "childlogdir=logs\nidentifier=tallystick\nminfds=1024\n"
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
         )
@@ -155,19 +153,14 @@ class Supervisor:
     def _section(self, part: Part) -> str:
         command = shlex.join(
             [sys.executable, "-m", "ledger_service.stack.cli", "run", part.name, "--local"]
-        )
+        ).replace("%", "%%")
         return (
-            f"[program:{part.name}]\ncommand={_escape(command)}\nautostart=false\nautorestart=true\n"
+            f"[program:{part.name}]\ncommand={command}\nautostart=false\nautorestart=true\n"
             f"startsecs=1\nstartretries=20\nstopsignal={part.stop_signal}\n"
             f"stopwaitsecs={part.drains_within}\nstopasgroup=true\nkillasgroup=true\n"
-            f"redirect_stderr=true\nstdout_logfile={_escape(log_file(self._home, part.name))}\n"
+            f"redirect_stderr=true\nstdout_logfile=logs/{part.name}.log\n"
             "stdout_logfile_maxbytes=20MB\nstdout_logfile_backups=3\n"
         )
-
-
-def _escape(text: object) -> str:
-    """Supervisor's files expand % and take ; after a space as a comment."""
-    return str(text).replace("%", "%%")
 
 
 def _is_ours(name: str) -> bool:
@@ -228,7 +221,9 @@ def end_all(home: Home, known: Iterable[psutil.Process] = (), seconds: float = 2
     for name, process in parts.items():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
-    _, stubborn = psutil.wait_procs(list(left.values()), timeout=seconds if parts else 2)
+    psutil.wait_procs(list(parts.values()), timeout=seconds)
+    # what a part started and left behind has no one who waits for it
+    _, stubborn = psutil.wait_procs(list(left.values()), timeout=1)
     for process in stubborn:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

@@ -15,7 +15,8 @@ def test_a_run_past_its_budget_fails(tmp_path):
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for budget, code, verdict in ((60, 0, "within the budget"), (-1, 1, "FAILED: past the budget")):
         run = (
-            f"import sys, pytest; sys.path.insert(0, {str(ROOT)!r}); import tests.time_budget as plugin; "
+            f"import sys, pytest; sys.path.insert(0, {str(ROOT)!r}); "
+            "import tests.time_budget as plugin; "
             f"plugin.BUDGET_SECONDS = {budget}; "
             f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {str(tmp_path)!r}], [plugin]))"
         )
