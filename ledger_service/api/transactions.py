@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ledger_service.api import posting_bodies
 from ledger_service.api.accounts import BATCH_MAX_BYTES
@@ -117,7 +118,16 @@ async def post_stream(
     """Post a stream: a transaction a line, a result a line, in the same order, both at once."""
     if await reads.head_seq(request.app.state.pool, ledger) is None:
         raise Problem("ledger_not_open")
-    return StreamingResponse(_stream(request, ledger, who), media_type=NDJSON)
+    return _TwoWay(_stream(request, ledger, who), media_type=NDJSON)
+
+
+class _TwoWay(StreamingResponse):
+    """An answer that is written while the request is still being read. The parent class watches for
+    a disconnect by reading as well, and would swallow the request's body."""
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the answer; whoever reads the request notices a disconnect."""
+        await self.stream_response(send)
 
 
 async def _stream(request: Request, ledger: str, who: Principal) -> AsyncIterator[bytes]:

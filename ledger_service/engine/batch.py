@@ -35,7 +35,7 @@ class Batch:
         self.tiles: list[tuple[Any, ...]] = []
         self.reversals: list[tuple[str, int, int]] = []
         self.approval: tuple[str, str, int] | None = None
-        """Id, digest and `seq` of the command that consumes it; such a command is committed alone."""
+        """Id, digest and `seq` of the command that consumes it, which is committed alone."""
         self._versions: dict[str, int] = {}
         self._postings: dict[str, tuple[list[int], list[int], list[int], list[dt.date]]] = {}
         self._time_text = ""
@@ -119,7 +119,7 @@ class Batch:
     def balance_columns(self) -> list[list[Any]]:
         """Account numbers, expected versions, new versions, debits and credits (as text).
 
-        Must be called before the next command is applied: the book's balances are taken as they are.
+        Must be called before the next command is applied: balances are taken as they are.
         """
         accounts = self._book.accounts
         numbers: list[int] = []

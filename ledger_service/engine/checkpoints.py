@@ -44,12 +44,12 @@ def parse(note: str) -> Checkpoint:
     """The checkpoint in a note, signatures not looked at. Errors: `CheckpointError`."""
     try:
         origin, size, root, *_ = note.split("\n\n", 1)[0].split("\n")
-        decoded = base64.b64decode(root, validate=True)
-        if not origin or not size.isdecimal() or len(decoded) != 32:
-            raise ValueError("not origin, size and root")
-        return Checkpoint(origin, int(size), decoded)
+        found = Checkpoint(origin, int(size), base64.b64decode(root, validate=True))
     except ValueError as error:
         raise CheckpointError(f"this is no checkpoint: {error}") from None
+    if not found.origin or found.size < 0 or len(found.root) != 32:
+        raise CheckpointError("this is no checkpoint: not an origin, a size and a root")
+    return found
 
 
 def key_id(name: str, kind: bytes, public_key: bytes) -> bytes:

@@ -40,7 +40,7 @@ class Submission(msgspec.Struct, eq=False):
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether it must be committed alone: it consumes an approval, or a commit failed with it."""
+        """Whether it is committed alone: it consumes an approval, or a commit failed with it."""
         return self.attempts > 0 or any(
             isinstance(command, ReverseTransaction) for command in self.commands
         )
@@ -145,11 +145,9 @@ def _decide_linked(
         if isinstance(draft, Refused):
             _retract(book, applied)
             others = _refused(refusal("linked_batch_refused", item=len(drafts) - 1))
-            return (
-                [others] * (len(drafts) - 1)
-                + [draft]
-                + [others] * (len(submission.commands) - len(drafts))
-            )
+            verdicts: list[Draft] = list([others] * len(submission.commands))
+            verdicts[len(drafts) - 1] = draft
+            return verdicts
     for item in applied:
         _add(batch, item)
     return drafts

@@ -39,7 +39,7 @@ class Tree:
     """The right edge of a tree, which is all that appending takes."""
 
     def __init__(self, edges: Sequence[Sequence[bytes]] = (), size: int = 0) -> None:
-        """`edges`: per level the hashes of the tile that is not full, as `edge_ranges` names them."""
+        """`edges`: per level the hashes of the tile not full yet, as `edge_ranges` names them."""
         self.size = size
         self._edges: list[list[bytes]] = [list(edge) for edge in edges] or [[]]
         self._stack: list[tuple[int, bytes]] = []

@@ -37,7 +37,7 @@ def inclusion_ranges(index: int, start: int, end: int) -> list[Range]:
 
 def consistency_ranges(first: int, second: int) -> list[Range]:
     """What the proof consists of that the tree of `first` leaves begins that of `second`."""
-    return [] if first in (0, second) else _subproof(first, 0, second, is_whole=True)
+    return [] if first in {0, second} else _subproof(first, 0, second, is_whole=True)
 
 
 def _subproof(first: int, start: int, end: int, *, is_whole: bool) -> list[Range]:
@@ -75,7 +75,7 @@ def check_consistency(
     """Whether the second tree continues the first (RFC 9162, 2.1.4.2). Errors: `ProofError`."""
     if first > second:
         raise ProofError("the tree has shrunk")
-    if first == second or first == 0:
+    if first in {0, second}:
         expected = first_root if first else EMPTY_ROOT
         if proof or (first == second and first_root != second_root) or expected != first_root:
             raise ProofError("another tree of the same size")

@@ -41,7 +41,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Unknown(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Whether it happened is not known; `lookup` is what to look for (a key's digest, an account)."""
+    """Whether it happened is not known; `lookup`: a key's digest or an account to look for."""
 
     lookup: str
 
@@ -90,7 +90,7 @@ def frame(message: Request | Reply) -> bytes:
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """The next message's bytes. Errors: IncompleteReadError at the end; ValueError when too large."""
+    """The next message's bytes. Errors: IncompleteReadError at the end; ValueError: too large."""
     length = int.from_bytes(await reader.readexactly(4), "big")
     if length > FRAME_MAX_BYTES:
         raise ValueError("a frame is larger than the protocol allows")

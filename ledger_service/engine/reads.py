@@ -17,8 +17,8 @@ from ledger_service.contract.topics import journal_topic
 PAGE_MAX = 1000
 
 _ACCOUNT_SQL = (
-    "select a.account, a.number, a.currency, a.account_class, a.normal_side, a.custodial, a.gl_code, "
-    "a.owner, a.floor, a.ceiling, a.status, b.debits, b.credits, b.version "
+    "select a.account, a.number, a.currency, a.account_class, a.normal_side, a.custodial, "
+    "a.gl_code, a.owner, a.floor, a.ceiling, a.status, b.debits, b.credits, b.version "
     "from ledger.account a join ledger.balance b using (ledger, number) where a.ledger = $1 "
 )
 
@@ -266,8 +266,8 @@ async def event_bytes(
     """Canonical bytes of up to `limit` events after `after_seq`, in order."""
     while limit > 0:
         rows = await connection.fetch(
-            "select seq, bytes from ledger.journal where ledger = $1 and seq > $2 and seq <= $2 + $3 "
-            "order by seq",
+            "select seq, bytes from ledger.journal "
+            "where ledger = $1 and seq > $2 and seq <= $2 + $3 order by seq",
             name,
             after_seq,
             min(limit, PAGE_MAX),

@@ -53,7 +53,8 @@ async def take_over(
     The update waits for a commit in doubt; after it, whoever had the ledger before can't commit.
     """
     row = await connection.fetchrow(
-        "update ledger.head set epoch = epoch + 1 where ledger = $1 returning epoch, seq, recorded_at",
+        "update ledger.head set epoch = epoch + 1 where ledger = $1 "
+        "returning epoch, seq, recorded_at",
         ledger,
     )
     if row is None:
@@ -87,8 +88,8 @@ async def stored_hashes(
     """Hashes of complete subtrees of 256^level leaves, `count` from number `start` on."""
     if level == 0:
         sql = (
-            "select leaf_hash as hash from ledger.journal where ledger = $1 and seq > $2 and seq <= $3 "
-            "order by seq"
+            "select leaf_hash as hash from ledger.journal "
+            "where ledger = $1 and seq > $2 and seq <= $3 order by seq"
         )
         rows = await connection.fetch(sql, ledger, start, start + count)
     else:
@@ -147,7 +148,8 @@ async def _load_accounts(connection: Connection, book: Book, names: Iterable[str
 async def _load_original(connection: Connection, book: Book, seq: int) -> None:
     rows = await connection.fetch(
         "select seq, bytes from ledger.journal where ledger = $1 and (seq = $2 or seq in "
-        "(select r.seq from ledger.reversal r where r.ledger = $1 and r.reverses = $2)) order by seq",
+        "(select r.seq from ledger.reversal r where r.ledger = $1 and r.reverses = $2)) "
+        "order by seq",
         book.ledger,
         seq,
     )
@@ -195,7 +197,8 @@ class Rows:
 async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
     """Write a batch in one transaction, if the ledger is still ours and where we left it.
 
-    Errors: `Fenced`, `ApprovalVoid`, `BalanceMismatchError`: nothing was written. Any other: not known.
+    Errors: `Fenced`, `ApprovalVoid`, `BalanceMismatchError`: nothing was written. Any
+    other: not known.
     """
     batch = rows.batch
     async with connection.transaction():
@@ -224,7 +227,8 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
         await _copy(connection, "tile", batch.tiles)
         if batch.changed:
             await connection.executemany(
-                "update ledger.account set status = $3, status_seq = $4 where ledger = $1 and account = $2",
+                "update ledger.account set status = $3, status_seq = $4 "
+                "where ledger = $1 and account = $2",
                 [(batch.ledger, *change) for change in batch.changed],
             )
         await _move_balances(connection, batch.ledger, rows.balances)

@@ -1,10 +1,10 @@
 """The single writer of one ledger: natural batching, pipelined commits, take-over on any surprise.
 
-While one batch commits the next is decided, and no answer leaves before the commit of its own batch,
-which comes after that of every batch it rests on: refusals, replays and dry runs too. Whatever goes
-wrong is met in one way: drop the book, take the head over (so that a commit in doubt has either
-happened or never will), load, and decide again what was not answered. Idempotency keys then find
-what had been committed.
+While one batch commits the next is decided, and no answer leaves before the commit of its own
+batch, which comes after that of every batch it rests on: refusals, replays and dry runs too.
+Whatever goes wrong is met in one way: drop the book, take the head over (so that a commit in doubt
+has either happened or never will), load, and decide again what was not answered. Idempotency keys
+then find what had been committed.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class LedgerWriter:
         return _Held(epoch, book, tree, committing, loading)
 
     def _put_back(self) -> None:
-        """Queue again, in order, what was not answered; it will find out whether it was committed."""
+        """Queue again, in order, what was not answered; its key tells whether it was committed."""
         remaining: list[Submission] = []
         for submission in self._aboard:
             if submission.answer.done():
