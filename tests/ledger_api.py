@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import httpx
@@ -14,7 +17,9 @@ import pytest
 from ledger_service.api.app import create_app
 from ledger_service.contract.permissions import ROLES
 from ledger_service.security import identities
-from tests.servers import LedgerDatabase
+from ledger_service.stack import probes
+from ledger_service.stack.home import free_port
+from tests.servers import LedgerDatabase, running, wait_ready
 
 PASSWORD = "correct horse battery staple"
 KEYS = {
@@ -76,5 +81,64 @@ async def serving(
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
                 yield Api(http, pool, owner, keys)
+    finally:
+        await owner.close()
+
+
+@dataclasses.dataclass
+class Services:
+    """API and writer as processes of their own; `everything` is a key that holds every role."""
+
+    url: str
+    everything: str
+    owner_url: str
+    logs: list[Path]
+
+    def client(self) -> httpx.Client:
+        """A client that shows the key of every role."""
+        headers = {"Authorization": f"Bearer {self.everything}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+
+
+@contextlib.contextmanager
+def processes(database: LedgerDatabase, folder: Path) -> Iterator[Services]:
+    """Start writer and API on `database`; their logs are files in `folder`."""
+    seed = base64.b64encode(b"l" * 32).decode()
+    ports = [free_port() for _ in range(3)]
+    common = {**KEYS, "TALLYSTICK_ENV": "production", "TALLYSTICK_LOG_LEVEL": "debug"}
+    writer = {
+        **common,
+        "TALLYSTICK_DATABASE_URL": database.url("writer"),
+        "TALLYSTICK_LISTEN": f"127.0.0.1:{ports[0]}",
+        "TALLYSTICK_HEALTH_LISTEN": f"127.0.0.1:{ports[1]}",
+        "TALLYSTICK_LOG_KEY": seed,
+    }
+    api = {
+        **common,
+        "TALLYSTICK_DATABASE_URL": database.url("api"),
+        "TALLYSTICK_LISTEN": f"127.0.0.1:{ports[2]}",
+    }
+    url = f"http://127.0.0.1:{ports[2]}"
+    logs = [folder / "writer.log", folder / "api.log"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
+        everything = asyncio.run(_key_of_every_role(database.owner_url))
+    run = [sys.executable, "-c"]
+    writer_command = [*run, "from ledger_service.engine.service import main; main()"]
+    api_command = [*run, "from ledger_service.api.service import main; main()"]
+    with (
+        running(writer_command, logs[0], environment=writer) as writing,
+        running(api_command, logs[1], environment=api) as serving_api,
+    ):
+        wait_ready(writing, logs[0], lambda: probes.http(f"http://127.0.0.1:{ports[1]}/readyz"))
+        wait_ready(serving_api, logs[1], lambda: probes.http(f"{url}/readyz"))
+        yield Services(url, everything, database.owner_url, logs)
+
+
+async def _key_of_every_role(owner_url: str) -> str:
+    owner = await asyncpg.connect(owner_url)
+    try:
+        return (await identities.create_key(owner, "everything", ROLES)).text
     finally:
         await owner.close()
