@@ -36,7 +36,7 @@ log = structlog.get_logger()
 POLL_S = 0.2
 """Pause of the dispatcher when nothing is due: so a decision reaches the ledger within a second."""
 CHECK_S = 2.0
-LONGEST_WAIT_S = 10.0
+LONGEST_WAIT_S = 5.0
 DRAIN = dt.timedelta(seconds=15)
 
 NOT_REACHABLE = (OSError, RPCError, asyncpg.PostgresError, asyncpg.InterfaceError)

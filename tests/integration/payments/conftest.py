@@ -6,9 +6,12 @@ import base64
 import contextlib
 import itertools
 import os
+import re
+import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -16,12 +19,22 @@ import pytest
 import pytest_asyncio
 
 from ledger_service.api.app import create_app
+from ledger_service.payments import messages
 from ledger_service.stack.home import free_port
 from tests import servers
 from tests.integration.payments import surroundings
 from tests.integration.payments.surroundings import Wire, World, serving
 
 WRITER = "from ledger_service.engine.service import main; main()"
+
+
+KeepHistory = Callable[[dict[str, Any], str], Awaitable[None]]
+HISTORIES = Path(__file__).parents[2] / "workflows"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--record-histories`: keep what Temporal stored, for tests/workflows/test_replay.py."""
+    parser.addoption("--record-histories", action="store_true", help="write tests/workflows/*.json")
 
 
 def random_key() -> str:
@@ -89,3 +102,21 @@ async def world(
         )
         await made.open_ledger()
         yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def keep_history(world: World, request: pytest.FixtureRequest) -> KeepHistory:
+    """A function that keeps the history of a reversal's workflow under a name, if asked to."""
+
+    async def keep(asked: dict[str, Any], name: str) -> None:
+        if not request.config.getoption("--record-histories"):
+            return
+        workflow_id = messages.reversal_workflow_id(asked["reversal"])
+        client = await world.temporal_client()
+        history = await client.get_workflow_handle(workflow_id).fetch_history()
+        # Who ran it, process and machine, is nobody's business: it also names the sticky queue.
+        text = re.sub(r'("identity": ?)"[^"]*"', r'\1"recorded"', history.to_json())
+        text = text.replace(socket.gethostname(), "recorded")
+        (HISTORIES / f"{name}.{workflow_id}.json").write_text(text + "\n")
+
+    return keep
