@@ -1,0 +1,107 @@
+"""Writers for tests: one in the test's process, or processes of their own."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from ledger_service.domain.commands import OpenAccount
+from ledger_service.engine import store
+from ledger_service.engine.charts import known_charts
+from ledger_service.engine.client import LedgerClient
+from ledger_service.engine.writer import LedgerWriter
+from tests.ledger_book import OPENING
+from tests.servers import LedgerDatabase, end
+
+LEDGER = "simulated"
+SECRET = "secret of the tests"
+LOG_SEED = base64.b64encode(b"l" * 32).decode()
+ACCOUNTS = [f"customer:{number}:wallet" for number in range(20)]
+
+StartWriter = Callable[..., subprocess.Popen]
+
+
+@pytest.fixture
+def start_writer(ledger_database: LedgerDatabase, tmp_path: Path) -> Iterator[StartWriter]:
+    """A function that starts a writer process on the test's database."""
+    started: list[subprocess.Popen] = []
+
+    def start() -> subprocess.Popen:
+        with (tmp_path / f"writer-{len(started)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from ledger_service.engine.service import main; main()"],
+                stdout=log,
+                stderr=log,
+                env={
+                    **os.environ,
+                    "TALLYSTICK_DATABASE_URL": ledger_database.url("writer"),
+                    "TALLYSTICK_WRITER_SECRET": SECRET,
+                    "TALLYSTICK_LOG_KEY": LOG_SEED,
+                },
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+        end(process)
+
+
+@pytest.fixture
+async def client(ledger_database: LedgerDatabase) -> AsyncIterator[LedgerClient]:
+    """A line to whatever writers run."""
+    line = LedgerClient(ledger_database.url("api"), SECRET)
+    yield line
+    await line.close()
+
+
+async def open_ledger(client: LedgerClient, *, floor: str | None = None) -> None:
+    """Open the ledger and its accounts through a writer process."""
+    verdict = await client.open_ledger(OPENING, deadline_s=30)
+    assert verdict.seq == 1
+    commands = [OpenAccount(account, "USD", "key_test", None, floor) for account in ACCOUNTS]
+    verdicts = await client.submit(LEDGER, [*commands, OpenAccount("bank:fbo", "USD", "key_test")])
+    assert all(hasattr(verdict, "seq") for verdict in verdicts), verdicts
+
+
+@contextlib.asynccontextmanager
+async def local_writer(database: LedgerDatabase) -> AsyncIterator[LedgerWriter]:
+    """A writer without leases, in this process; the ledger's head is made first."""
+    import asyncio
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(database.url("writer"))
+
+    async def holds_lease() -> bool:
+        return True
+
+    connection = await connect()
+    await store.create_head(connection, LEDGER)
+    await connection.close()
+    writer = LedgerWriter(LEDGER, connect, known_charts(), holds_lease)
+    running = asyncio.create_task(writer.run())
+    try:
+        yield writer
+    finally:
+        writer.stop()
+        await asyncio.wait_for(running, 20)
+
+
+def wait_until(check: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something to come true. Errors: AssertionError."""
+    until = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < until, "it did not come true"
+        time.sleep(0.05)

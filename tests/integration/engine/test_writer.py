@@ -1,0 +1,166 @@
+"""The writer in the test's process: batches, keys, failing commits, linked batches."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from ledger_service.domain.commands import Command, OpenAccount
+from ledger_service.engine import store
+from ledger_service.engine.deciding import Submission
+from ledger_service.engine.protocol import Committed, Possible, Refused
+from ledger_service.engine.verify import verify
+from ledger_service.engine.writer import LedgerWriter, deadline_in
+from tests.integration.engine.conftest import LEDGER, local_writer
+from tests.ledger_book import OPENING, posting
+from tests.servers import LedgerDatabase
+
+A, B = "customer:1:wallet", "customer:2:wallet"
+
+
+def submit(writer: LedgerWriter, *commands: Command, linked: bool = False) -> asyncio.Future:
+    """Queue commands; gives the future of their verdicts."""
+    answer = asyncio.get_running_loop().create_future()
+    writer.offer(Submission(list(commands), linked, deadline_in(30), False, True, answer))
+    return answer
+
+
+async def opened(writer: LedgerWriter) -> None:
+    """The ledger with two accounts, B with a floor."""
+    accounts = OpenAccount(A, "USD", "key_test"), OpenAccount(B, "USD", "key_test", None, "0")
+    await submit(writer, OPENING, *accounts)
+
+
+async def test_keys_hold_inside_a_batch_across_batches_and_across_restarts(
+    ledger_database: LedgerDatabase,
+) -> None:
+    first, other = posting("k", (A, 5), (B, -5)), posting("k", (A, 6), (B, -6))
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        one, two, three = await submit(writer, first, first, other)
+        assert (one.replayed, two.replayed) == (False, True)
+        assert (two.seq, two.event_bytes) == (one.seq, one.event_bytes)
+        assert three.code == "idempotency_conflict"
+        (again,) = await submit(writer, first)
+        assert (again.seq, again.replayed) == (one.seq, True)
+    async with local_writer(ledger_database) as writer:
+        replay, conflict, new = await submit(writer, first, other, posting("n", (A, 1), (B, -1)))
+        assert (replay.seq, replay.event_bytes, replay.replayed) == (one.seq, one.event_bytes, True)
+        assert conflict.code == "idempotency_conflict"
+        assert new.seq == one.seq + 1
+    assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_when_a_commit_fails_nothing_that_rests_on_it_is_answered(
+    ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commit N hangs, N+1 is decided on top of it, N fails: no answer of either may have left."""
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        failing, real, begun = asyncio.Event(), store.commit, asyncio.Event()
+        attempts: list[int] = []
+
+        async def commit(connection, rows, epoch) -> None:
+            attempts.append(rows.batch.last_seq)
+            if len(attempts) == 1:
+                begun.set()
+                await failing.wait()
+                raise ConnectionResetError
+            await real(connection, rows, epoch)
+
+        monkeypatch.setattr(store, "commit", commit)
+        pay = posting("pay", (A, 50), (B, -50))
+        in_batch_n = submit(writer, pay)
+        await begun.wait()
+        refusal_resting_on_n = submit(writer, posting("out", (B, 51), (A, -51)))
+        replay_resting_on_n = submit(writer, pay)
+        await asyncio.sleep(0.3)
+        resting = [in_batch_n, refusal_resting_on_n, replay_resting_on_n]
+        assert not any(answer.done() for answer in resting)
+        epoch = writer.epoch
+        failing.set()
+        (paid,), (refused,), (replayed,) = await asyncio.gather(*resting)
+        assert isinstance(paid, Committed)
+        assert (refused.code, refused.detail["available"]) == ("floor_passed", "50")
+        assert replayed.seq == paid.seq
+        assert writer.epoch == epoch + 1
+    assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_a_commit_that_went_through_and_was_not_heard_of_is_found_again(
+    ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        real, attempts = store.commit, []
+
+        async def commit(connection, rows, epoch) -> None:
+            await real(connection, rows, epoch)
+            attempts.append(rows.batch.last_seq)
+            if len(attempts) == 1:
+                raise ConnectionResetError
+
+        monkeypatch.setattr(store, "commit", commit)
+        (paid,) = await submit(writer, posting("pay", (A, 50), (B, -50)))
+        assert (paid.seq, paid.replayed, len(attempts)) == (attempts[0], False, 1)
+    assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_a_linked_batch_is_all_or_nothing_and_a_dry_run_nothing(
+    ledger_database: LedgerDatabase,
+) -> None:
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        good, bad = posting("g", (A, 5), (B, -5)), posting("b", (B, 6), (A, -6))
+        verdicts = await submit(writer, good, bad, linked=True)
+        assert [v.code for v in verdicts] == ["linked_batch_refused", "floor_passed"]
+        (dry,) = await submit(writer, posting("g", (A, 5), (B, -5), dry_run=True))
+        assert isinstance(dry, Possible)
+        fine = posting("b", (B, 5), (A, -5))
+        verdicts = await submit(writer, good, fine, linked=True)
+        assert [v.seq for v in verdicts] == [6, 7]
+    assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_a_full_queue_refuses_at_once(ledger_database: LedgerDatabase) -> None:
+    writer = LedgerWriter(LEDGER, None, {}, None)  # type: ignore[arg-type]
+    for _ in range(6):
+        submit(writer, *[posting("k", (A, 5), (B, -5))] * 10_000)
+    verdicts = await submit(writer, *[posting("k", (A, 5), (B, -5))] * 10_000)
+    assert isinstance(verdicts[0], Refused)
+    assert verdicts[0].code == "busy"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "update ledger.journal set bytes = ''",
+        "delete from ledger.journal",
+        "truncate ledger.journal",
+        "update ledger.journal_0 set seq = 9",
+        "drop table ledger.journal_0",
+        "alter table ledger.journal disable trigger all",
+    ],
+)
+async def test_the_serving_role_cannot_change_the_journal(
+    ledger_database: LedgerDatabase, sql: str
+) -> None:
+    for role, expected in (("writer", asyncpg.InsufficientPrivilegeError),):
+        connection = await asyncpg.connect(ledger_database.url(role))
+        with pytest.raises(expected):
+            await connection.execute(sql)
+        await connection.close()
+
+
+async def test_the_journal_refuses_changes_even_to_its_owner(
+    ledger_database: LedgerDatabase,
+) -> None:
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+    connection = await asyncpg.connect(ledger_database.owner_url)
+    for sql in ("update ledger.journal set seq = seq + 9", "delete from ledger.journal_0"):
+        with pytest.raises(asyncpg.RaiseError, match="append-only"):
+            await connection.execute(sql)
+    await connection.close()

@@ -1,0 +1,86 @@
+"""A book for tests: opened, with an obvious clock, and short ways to write commands."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from ledger_service.contract.events import Context, Entry, TransactionPosted
+from ledger_service.domain.book import Book, Decision
+from ledger_service.domain.commands import (
+    Command,
+    OpenAccount,
+    OpenLedger,
+    PostTransaction,
+    ReverseTransaction,
+    post_transaction,
+    reverse_transaction,
+)
+from ledger_service.engine.charts import known_charts
+
+NOW = dt.datetime(2026, 7, 1, 16, 0, tzinfo=dt.UTC)
+OPENING = OpenLedger(
+    "simulated",
+    ["USD", "EUR"],
+    "America/New_York",
+    "17:00",
+    "us_federal_reserve",
+    "us_fintech_fbo/1",
+    "key_test",
+)
+
+
+def carry_out(book: Book, command: Command, now: dt.datetime = NOW) -> Decision:
+    """Decide, and apply where there is something to apply."""
+    decision = book.decide(command, now)
+    if isinstance(decision, list):
+        for event in decision:
+            key = None
+            if isinstance(event, TransactionPosted):
+                assert isinstance(command, PostTransaction | ReverseTransaction)
+                key = command.digest, command.request_hash
+            book.apply(event, key)
+            if isinstance(event, TransactionPosted) and event.reverses is None:
+                book.load_original(event, [])
+    return decision
+
+
+def open_book(*accounts: str, floor: str | None = None) -> Book:
+    """A book with USD accounts; `floor` is for the customers among them."""
+    book = Book("simulated", known_charts())
+    carry_out(book, OPENING)
+    for account in accounts:
+        limit = floor if account.startswith("customer:") else None
+        assert isinstance(
+            carry_out(book, OpenAccount(account, "USD", "key_test", None, limit)), list
+        )
+    return book
+
+
+def entries(*lines: tuple[str, int], currency: str = "USD") -> list[Entry]:
+    """Entries from accounts and amounts: positive is a debit, negative a credit."""
+    return [
+        Entry(account, "debit" if amount > 0 else "credit", str(abs(amount)), currency)
+        for account, amount in lines
+    ]
+
+
+def posting(key: str, *lines: tuple[str, int], **options: Any) -> PostTransaction:
+    """A transfer in the ledger `simulated`."""
+    options = {"kind": "transfer", "actor": "key_test", "context": Context(), **options}
+    wanted = options.pop("entries", None) or entries(*lines)
+    return post_transaction("simulated", key, entries=wanted, **options)
+
+
+def reversing(key: str, seq: int, amount: int | None = None) -> ReverseTransaction:
+    """A reversal in the ledger `simulated`."""
+    return reverse_transaction(
+        "simulated",
+        key,
+        reverses=seq,
+        approval="apr_test",
+        actor="key_test",
+        amount=None if amount is None else str(amount),
+        reason="customer_dispute",
+        reversal="rev_test",
+    )
