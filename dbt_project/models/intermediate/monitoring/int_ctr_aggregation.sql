@@ -1,3 +1,5 @@
+{{ config(materialized='view') }}
+
 with parameters as (
     {{ rule_parameters('ctr_aggregation', ['threshold']) }}
 ),

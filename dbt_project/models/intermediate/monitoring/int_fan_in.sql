@@ -1,3 +1,5 @@
+{{ config(materialized='view') }}
+
 {% set subject = 'ledger, account, version' %}
 {% set so_far = 'rows between unbounded preceding and current row' %}
 with parameters as (

@@ -1,3 +1,5 @@
+{{ config(materialized='view') }}
+
 {% set subject = 'ledger, account, version' %}
 {% set in_time = 'order by moment, is_probe, seq, entry_no' %}
 {% set so_far = 'rows between unbounded preceding and current row' %}

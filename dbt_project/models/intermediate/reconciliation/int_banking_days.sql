@@ -1,3 +1,5 @@
+{{ config(tags=['steady']) }}
+
 -- Banking days are numbered, so that "within two banking days" is a subtraction. A day that is none
 -- has the number of the banking day before it.
 select

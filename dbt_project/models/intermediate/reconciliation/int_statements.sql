@@ -1,3 +1,5 @@
+{{ config(materialized='view') }}
+
 -- A bank may state a day again: the last statement of a day counts, with its lines.
 with versions as (
     select

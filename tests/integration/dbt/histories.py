@@ -1,0 +1,164 @@
+"""Histories that make the rules and the reconciliation work: random ones, and cases by hand."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+
+from tests.integration.dbt.warehouse import Facts
+
+START = dt.date(2026, 3, 2)
+"""A Monday."""
+
+
+def at(day: int, hour: int = 12) -> dt.datetime:
+    """A moment that many days after the start."""
+    return dt.datetime.combine(START + dt.timedelta(days=day), dt.time(hour))
+
+
+def random_history(name: str, seed: int) -> Facts:
+    """Two hundred movements among nine accounts, out of order in time, some reversed.
+
+    Amounts stand close to the rules' limits, so that each rule both fires and just does not.
+    """
+    dice = random.Random(seed)
+    facts = Facts(name)
+    facts.account("bank:fbo")
+    customers = [
+        facts.account(f"customer:{number}:wallet", owner=f"p{number // 2}" if number % 3 else None)
+        for number in range(9)
+    ]
+    token = facts.statement_account("bank:fbo", token=f"{name}_fbo")
+    for customer in customers[::2]:
+        facts.receive(at(0, 1), customer, dice.randrange(1, 300_000), kind="opening_balance")
+    posted = []
+    days = sorted(dice.randrange(110) for _ in range(200))
+    for day in days:
+        # Backdated by up to a week now and then.
+        moment = at(max(0, day - dice.choice([0, 0, 0, 7])), dice.randrange(24))
+        customer, other = dice.sample(customers, 2)
+        match dice.randrange(8):
+            case 0 | 1:
+                amount = dice.choice([299_999, 300_000, 400_000, 600_000, 1_000_000, 1_000_001])
+                posted.append(facts.receive(
+                    moment, customers[dice.randrange(3)], amount, channel="cash",
+                    kind="cash_deposit", conductor=dice.choice([None, "p1", "courier"]),
+                    business_date=moment.date() + dt.timedelta(days=dice.randrange(2)),
+                ))  # fmt: skip
+            case 2:
+                posted.append(facts.pay_out(
+                    moment, customer, dice.choice([500_000, 600_000]), channel="cash",
+                    kind="cash_withdrawal",
+                ))  # fmt: skip
+            case 3:
+                # In, and the whole balance out again, more or less.
+                amount = dice.choice([199_999, 200_000, 900_000])
+                posted.append(facts.receive(moment, customers[7], amount, counterparty="shop"))
+                later = moment + dt.timedelta(hours=dice.choice([0, 1, 47, 48, 49]))
+                share = dice.choice([89, 90, 95, 100, 100])
+                facts.pay_out(later, customers[7], amount * share // 100, channel="wire")
+            case 4 | 5:
+                sender = dice.choice([f"x{dice.randrange(40)}", "employer"])
+                posted.append(facts.receive(
+                    moment, customers[dice.choice([4, 5])], dice.choice([30_000, 100_000]),
+                    channel="ach", counterparty=sender,
+                ))  # fmt: skip
+            case 6:
+                posted.append(facts.transfer(moment, customer, other, dice.randrange(1, 90_000)))
+            case 7 if posted:
+                seq = posted.pop(dice.randrange(len(posted)))
+                amount = next(r["amount"] for r in facts.rows["entries"] if r["seq"] == seq)
+                facts.reverse(moment, seq, dice.choice([None, (amount + 1) // 2]))
+    _state(facts, token, dice)
+    return facts
+
+
+def _state(facts: Facts, token: str, dice: random.Random) -> None:
+    """Daily statements of the ledger's own entries, late, lost, doubled and misstated now and then."""
+    days = {row["seq"]: row for row in facts.rows["transactions"]}
+    by_day: dict[dt.date, list[tuple[int, str | None]]] = {START: []}
+    for row in facts.rows["entries"]:
+        if row["account"] != "bank:fbo" or days[row["seq"]]["kind"] == "opening_balance":
+            continue
+        signed = row["amount"] if row["side"] == "debit" else -row["amount"]
+        day = days[row["seq"]]["effective_date"]
+        reference = f"{facts.ledger}_{row['seq']}"
+        if dice.random() < 0.8:
+            days[row["seq"]]["rail_reference"] = reference
+        fate = dice.random()
+        if fate < 0.04:
+            continue
+        by_day.setdefault(day + dt.timedelta(days=dice.choice([0, 0, 1])), []).append(
+            (signed + (fate > 0.96), reference if dice.random() < 0.8 else None)
+        )
+        if 0.04 < fate < 0.08:
+            by_day[max(by_day)].append((signed, reference))
+    balance = sum(
+        row["amount"] for row in facts.rows["entries"]
+        if row["account"] == "bank:fbo" and days[row["seq"]]["kind"] == "opening_balance"
+    )  # fmt: skip
+    for day in sorted(by_day):
+        balance += sum(amount for amount, _ in by_day[day])
+        facts.statement(token, day, balance, by_day[day])
+
+
+def cases() -> Facts:
+    """Each kind of break once, by hand; statements from Monday 2 to Tuesday 10 March 2026."""
+    facts = Facts("cases")
+    for account in ["bank:fbo", "bank:operating", "clearing:ach"]:
+        facts.account(account)
+    someone = facts.account("customer:1:wallet", owner="p1")
+    token = facts.statement_account("bank:fbo", token="cases_fbo")
+    facts.receive(at(-3), someone, 10_000, kind="deposit", rail_reference="before")
+    facts.receive(at(0, 1), someone, 5_000, kind="opening_balance")
+    facts.receive(at(0), someone, 101, rail_reference="agreed")
+    facts.receive(at(0), someone, 202, rail_reference="misstated")
+    facts.receive(at(0), someone, 303, rail_reference="lost")
+    facts.receive(at(1), someone, 404, rail_reference="doubled")
+    facts.receive(at(4), someone, 505)  # Friday; the bank's Tuesday is two banking days later
+    facts.receive(at(0), someone, 606)  # Monday; three banking days before the bank's Thursday
+    facts.receive(at(7), someone, 707, rail_reference="soon")  # one banking day before the last
+    facts.receive(at(9), someone, 808, rail_reference="later")  # no statement covers it
+    facts.pay_out(at(1), someone, 909, rail_reference="out")
+    facts.post(at(1), [(someone, "debit", 50), ("clearing:ach", "credit", 50)])
+    lines: dict[int, list[tuple[int, str | None]]] = {
+        0: [(101, "agreed"), (212, "misstated")],
+        1: [(404, "doubled"), (404, "doubled"), (-909, "out")],
+        2: [(111, "unknown"), (909, "out")],
+        3: [(606, None)],
+        7: [],
+        8: [(505, None)],
+    }
+    balance = 15_000
+    for day, stated in lines.items():
+        balance += sum(amount for amount, _ in stated)
+        facts.statement(token, at(day).date(), balance, stated)
+    # The operating account's bank forgets a line in its sum: nothing explains that.
+    operating = facts.statement_account("bank:operating", "operating", token="cases_operating")
+    facts.statement(operating, at(0).date(), 7, [])
+    # A bank states a day again; only the second one counts.
+    facts.statement(operating, at(1).date(), 999, [(999, "mistake")], name="mistake")
+    facts.statement(operating, at(1).date(), 0, [], name="corrected")
+    return facts
+
+
+def stated_cases() -> Facts:
+    """Stated balances: rounding explains half a minor unit an entry, and nothing more."""
+    facts = Facts("stated")
+    facts.account("bank:fbo")
+    for number, (rounded, stated) in enumerate(
+        [
+            (0, [1_000, 1_100]),  # equal
+            (0, [1_000, 1_101]),  # one off, nothing rounded
+            (1, [1_000, 1_101]),  # one off, two entries rounded
+            (1, [1_001, 1_100]),  # one off after one entry, then agrees
+            (1, [1_001, 1_102]),  # two off after two entries
+        ]
+    ):
+        account = facts.account(f"customer:{number}:wallet")
+        token = facts.statement_account(account, "stated_balance", rounded, token=f"stated_{number}")
+        facts.receive(at(0), account, 1_000)
+        facts.receive(at(5), account, 100)
+        facts.statement(token, at(1).date(), stated[0])
+        facts.statement(token, at(6).date(), stated[1])
+    return facts

@@ -1,0 +1,183 @@
+"""The marts from facts, in one build, and again from the same facts in pieces and out of order."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from ledger_service.contract.money import EXPONENTS
+from ledger_service.domain.calendar import is_banking_day
+from tests.integration.dbt import histories, oracles
+from tests.integration.dbt.warehouse import LANDING, Facts, Row, Warehouse
+
+MARTS = (
+    "accounts", "transactions", "entries", "account_balances_daily", "account_balances_current",
+    "trial_balance_daily", "parties", "statement_lines", "reconciliation_matches",
+    "reconciliation_breaks", "reconciliation_days", "alert_candidates", "alert_candidate_entries",
+    "ctr_candidates", "build",
+)  # fmt: skip
+RANDOM = [histories.random_history(f"random_{seed}", seed) for seed in range(12)]
+ALL = [histories.cases(), histories.stated_cases(), *RANDOM]
+LAST = histories.at(8).date()
+
+
+def _merged(parts: list[Facts]) -> dict[str, list[Row]]:
+    return {table: [row for part in parts for row in part.rows[table]] for table in LANDING}
+
+
+def _slices(parts: list[Facts], count: int) -> list[dict[str, list[Row]]]:
+    """The facts in the order of their sequences, in pieces; statements lag behind by one piece.
+
+    Within a piece rows are shuffled and some stand twice.
+    """
+    dice = random.Random(1)
+    pieces: list[dict[str, list[Row]]] = [defaultdict(list) for _ in range(count)]
+    for part in parts:
+        for table, rows in part.rows.items():
+            for row in rows:
+                behind = 1 if "stream" in row else 0
+                last = part.stream_seq if behind else part.seq
+                place = min(row["seq"] * (count - behind) // (last + 1) + behind, count - 1)
+                pieces[place][table] += [row] * dice.choice([1, 1, 1, 2])
+    for piece in pieces:
+        for rows in piece.values():
+            dice.shuffle(rows)
+    return pieces
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """Everything in one build."""
+    warehouse = Warehouse(tmp_path_factory.mktemp("built"))
+    warehouse.build(_merged(ALL))
+    return warehouse
+
+
+def test_tests_of_the_project_hold(built: Warehouse) -> None:
+    built.dbt("test")
+
+
+def test_increments_equal_a_full_build(built: Warehouse, tmp_path: Path) -> None:
+    grown = Warehouse(tmp_path)
+    for piece in _slices(ALL, count=3):
+        grown.build(piece)
+    different = [mart for mart in MARTS if built.mart(mart) != grown.mart(mart)]
+    assert not different
+    assert built.rows("select count(*) from marts.entries where reconciliation_status = 'break'") != [(0,)]
+    assert built.rows("select count(*) from marts.transactions where reversed_by_seq > 0") != [(0,)]
+
+
+@pytest.mark.parametrize("rule", oracles.RULES, ids=lambda rule: rule.__name__)
+def test_rules_find_what_loops_find(built: Warehouse, rule) -> None:
+    evidence = defaultdict(set)
+    for ledger, subject, candidate, *row in built.rows(
+        "select c.ledger, subject, candidate_id, seq, entry_no, role, e.amount"
+        " from marts.alert_candidates c join marts.alert_candidate_entries e using (candidate_id)"
+        f" where rule = '{rule.__name__}'"
+    ):
+        evidence[ledger, subject, candidate].add(tuple(row))
+    total = 0
+    for facts in RANDOM:
+        expected = rule(facts)
+        found = {
+            (rule.__name__, subject, frozenset(rows))
+            for (ledger, subject, _), rows in evidence.items()
+            if ledger == facts.ledger
+        }
+        assert found == expected, facts.ledger
+        total += len(expected)
+    assert total >= 5, "the histories hardly try this rule"
+
+
+def test_evidence_adds_up_and_reads_in_words(built: Warehouse) -> None:
+    assert built.rows(
+        "select candidate_id from marts.alert_candidates c"
+        " where amount <> (select sum(amount) from marts.alert_candidate_entries e"
+        " where e.candidate_id = c.candidate_id) or why not like '% USD%' or score <= 0"
+        " or episode <> ledger || '/' || (select min(seq) from marts.alert_candidate_entries e"
+        " where e.candidate_id = c.candidate_id)"
+    ) == []  # fmt: skip
+    assert built.rows(
+        "select count(*) from marts.ctr_candidates where amount <= 1000000"
+        " or due_date - business_date <> 15"
+    ) == [(0,)]
+
+
+def test_each_kind_of_break(built: Warehouse) -> None:
+    day = lambda number: histories.at(number).date()  # noqa: E731
+    found = built.rows(
+        "select kind, reference, opened_date, bank_amount, ledger_amount, difference"
+        " from marts.reconciliation_breaks where ledger = 'cases' and account = 'bank:fbo'"
+        " order by kind, opened_date, difference"
+    )
+    assert found == [
+        ("amount_differs", "misstated", day(0), 212, 202, 10),
+        ("duplicate_at_bank", "doubled", day(1), 404, 0, 404),
+        ("missing_at_bank", None, day(0), 0, 606, -606),
+        ("missing_at_bank", "lost", day(0), 0, 303, -303),
+        ("missing_in_ledger", "unknown", day(2), 111, 0, 111),
+        ("missing_in_ledger", "out", day(2), 909, 0, 909),
+        ("missing_in_ledger", None, day(3), 606, 0, 606),
+        ("timing", "soon", day(7), 0, 707, -707),
+    ]
+    assert built.rows(
+        "select method, amount from marts.reconciliation_matches where ledger = 'cases' order by 2"
+    ) == [("reference", 101), ("reference", 404), ("amount_and_date", 505), ("reference", 909)]
+    assert built.rows(
+        "select amount, reconciliation_status from marts.entries"
+        " where ledger = 'cases' and account = 'bank:fbo' and amount in (10000, 5000, 101, 808, 707)"
+        " order by amount"
+    ) == [
+        (101, "reconciled"), (707, "timing"), (808, "awaiting_statement"),
+        (5_000, "before_statements"), (10_000, "before_statements"),
+    ]  # fmt: skip
+
+
+def test_days_close(built: Warehouse) -> None:
+    days = built.rows(
+        "select statement_date, bank_closing, ledger_closing, customers, in_transit,"
+        " difference_bank_ledger, difference_ledger_customers, open_breaks, explained_difference,"
+        " status from marts.reconciliation_days"
+        " where statement_account = 'cases_fbo' order by statement_date"
+    )
+    first, second, *_, last = days
+    assert first[1:] == (15_313, 16_212, 16_212, 0, -899, 0, 3, -899, "explained")
+    assert second[3:5] == (16_212 + 404 - 909 - 50, 50)
+    assert last[0] == LAST
+    assert last[-2] == last[5] == 10 + 404 - 606 - 303 + 111 + 909 + 606 - 707
+    assert {row[-1] for row in days} == {"explained"}
+    assert built.rows(
+        "select statement_date, difference_bank_ledger, customers, status"
+        " from marts.reconciliation_days where statement_account = 'cases_operating' order by 1"
+    ) == [
+        (histories.at(0).date(), 7, None, "unexplained"),
+        (histories.at(1).date(), 0, None, "reconciled"),
+    ]
+    assert built.rows("select distinct status from marts.reconciliation_days"
+                      " where ledger like 'random%' order by 1") == [("explained",), ("reconciled",)]  # fmt: skip
+    assert built.rows("select reconciliation_status from marts.statement_lines"
+                      " where statement = 'mistake'") == [("superseded",)]  # fmt: skip
+
+
+def test_stated_balances_within_rounding(built: Warehouse) -> None:
+    assert built.rows(
+        "select account, opened_date, last_date, difference from marts.reconciliation_breaks"
+        " where kind = 'stated_balance_differs' order by account"
+    ) == [
+        ("customer:1:wallet", histories.at(6).date(), histories.at(6).date(), 1),
+        ("customer:4:wallet", histories.at(1).date(), histories.at(6).date(), 2),
+    ]
+
+
+def test_seeds_equal_the_ledgers_own_rules(built: Warehouse) -> None:
+    assert dict(built.rows("select currency, exponent from seeds.currencies")) == EXPONENTS
+    calendar = built.rows("select day, is_banking_day, next_banking_day from marts.banking_calendar")
+    assert len(calendar) == (dt.date(2036, 1, 1) - dt.date(2020, 1, 1)).days
+    banking_days = sorted(day for day, is_banking, _ in calendar if is_banking)
+    assert banking_days == [day for day, *_ in sorted(calendar) if is_banking_day(day)]
+    following = dict(zip(banking_days, banking_days[1:], strict=False))
+    assert all(following[day] == after for day, is_banking, after in calendar if is_banking and after)
