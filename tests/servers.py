@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from ledger_service.migrations.cli import upgrade
-from ledger_service.stack import database, probes
+from ledger_service.stack import database, logins, probes
 from ledger_service.stack.home import free_port, password
 from ledger_service.stack.kafka.server import KafkaServer
 from ledger_service.stack.postgres import PostgresServer
@@ -90,7 +90,7 @@ class Postgres:
     def create_database(self, name: str, template: str | None = None) -> str:
         """A database owned by the owner role; gives its address as that role."""
         database.create_database(self.admin_url, name, template)
-        return database.with_credentials(self.admin_url, database.OWNER, "owner", name)
+        return logins.with_credentials(self.admin_url, logins.OWNER, "owner", name)
 
     def drop_database(self, name: str) -> None:
         """Remove a database, whoever is connected."""
@@ -108,7 +108,7 @@ class LedgerDatabase:
 
     def url(self, role: str) -> str:
         """The address as the login of writer, api, relay, worker or monitor."""
-        return database.with_credentials(self.owner_url, database.login(TEMPLATE, role), "login")
+        return logins.with_credentials(self.owner_url, logins.login(TEMPLATE, role), "login")
 
 
 TEMPLATE = "tallystick_template"
@@ -125,7 +125,7 @@ def postgres(folder: Path) -> Iterator[Postgres]:
     server.prepare()
     log = folder / "postgres.log"
     with running(server.command(), log, stop=signal.SIGINT) as process:
-        wait_ready(process, log, lambda: probes.sql(server.admin_url))
+        wait_ready(process, log, server.probe)
         import psycopg
 
         with psycopg.connect(server.admin_url, autocommit=True) as connection:
@@ -137,7 +137,7 @@ def migrated_template(server: Postgres) -> str:
     """A database with every migration and login, from which the tests' databases are copied."""
     owner_url = server.create_database(TEMPLATE)
     database.create_logins(
-        owner_url, TEMPLATE, dict.fromkeys([*database.ROLES, database.MONITOR], "login")
+        owner_url, TEMPLATE, dict.fromkeys([*logins.ROLES, logins.MONITOR], "login")
     )
     upgrade(owner_url)
     return TEMPLATE
@@ -162,5 +162,5 @@ def temporal(folder: Path) -> Iterator[str]:
     server.prepare()
     log = folder / "temporal.log"
     with running(server.command(), log) as process:
-        wait_ready(process, log, lambda: probes.grpc_health(server.address, probes.TEMPORAL))
+        wait_ready(process, log, server.probe)
         yield server.address

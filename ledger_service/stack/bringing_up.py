@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import psutil
-import psycopg
 
-from ledger_service.stack import database, probes, servers, services, settings, supervision
+from ledger_service.stack import logins, probes, servers, services, settings, supervision
 from ledger_service.stack.errors import StackError
 from ledger_service.stack.home import Home, is_free
 from ledger_service.stack.kafka.server import java
@@ -154,13 +153,17 @@ class _Starter:
 
 def create_database(home: Home) -> None:
     """The database with its owner and logins; on a server elsewhere, the logins only."""
+    import psycopg
+
+    from ledger_service.stack import database
+
     if settings.given(home, "postgres") is None:
         admin = settings.admin_url(home)
         with psycopg.connect(admin, autocommit=True) as connection:
             database.create_owner(connection, home.secret("database_owner"))
         database.create_database(admin, settings.DATABASE)
     owner = settings.owner_url(home)
-    database.create_logins(owner, database.database_of(owner), settings.login_passwords(home))
+    database.create_logins(owner, logins.database_of(owner), settings.login_passwords(home))
 
 
 def run_command(home: Home, part: Part, command: Sequence[str]) -> None:

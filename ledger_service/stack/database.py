@@ -8,34 +8,12 @@ monitor and the console share a login that is no member of any of them and owns 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import errors, sql
 
 from ledger_service.stack.errors import StackError
-
-ROLES = ("writer", "api", "relay", "worker")
-MONITOR = "monitor"
-OWNER = "tallystick_owner"
-
-
-def login(database: str, role: str) -> str:
-    """Name of the login of `role` in `database`; logins belong to the whole server."""
-    return f"{database}_{role}_login"
-
-
-def with_credentials(url: str, user: str, password: str, database: str | None = None) -> str:
-    """`url` with another user, password and, if given, database."""
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    path = f"/{database}" if database else parts.path
-    return urlunsplit((parts.scheme, f"{user}:{password}@{place}", path, parts.query, ""))
-
-
-def database_of(url: str) -> str:
-    """The database that `url` names."""
-    return urlsplit(url).path.lstrip("/")
+from ledger_service.stack.logins import MONITOR, OWNER, ROLES, login
 
 
 def create_owner(connection: psycopg.Connection, password: str) -> None:

@@ -119,6 +119,12 @@ class PostgresServer:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [*as_ordinary_user(), str(binaries() / "postgres"), "-D", str(self.data), *options]
 
+    def probe(self) -> str | None:
+        """None once it takes connections, else the reason why not; cheaper than to connect."""
+        asked = [str(binaries() / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-t", "3"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        return None if done.returncode == 0 else done.stdout.strip()
+
     @property
     def admin_url(self) -> str:
         """The server as its superuser."""

@@ -66,15 +66,27 @@ def command(home: Home, part: Part) -> list[str]:
 
 def probe(home: Home, part: Part) -> str | None:
     """None where the part is ready, else the reason why not."""
+    elsewhere = settings.given(home, part.name)
+    return _probe_elsewhere(part, elsewhere) if elsewhere else _probe_here(home, part)
+
+
+def _probe_elsewhere(part: Part, address: str) -> str | None:
     match part.name:
         case "postgres":
-            elsewhere = settings.given(home, "postgres")
-            return probes.sql(elsewhere or settings.admin_url(home))
+            return probes.sql(address)
         case "kafka":
-            return probes.kafka(settings.given(home, "kafka") or home.address("kafka"))
+            return probes.kafka(address)
+    return probes.grpc_health(address, probes.TEMPORAL)
+
+
+def _probe_here(home: Home, part: Part) -> str | None:
+    match part.name:
+        case "postgres":
+            return postgres(home).probe()
+        case "kafka":
+            return probes.kafka(home.address("kafka"))
         case "temporal":
-            address = settings.given(home, "temporal") or home.address("temporal")
-            return probes.grpc_health(address, probes.TEMPORAL)
+            return temporal(home).probe()
         case "dagster-code":
             return probes.grpc_health(home.address("dagster-code"), "DagsterApi")
         case "dagster-daemon":

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from ledger_service.contract import environment
-from ledger_service.stack import database
+from ledger_service.stack import logins
 from ledger_service.stack.errors import StackError
 from ledger_service.stack.home import Home, key, password
 from ledger_service.stack.postgres import SUPERUSER
@@ -50,14 +50,14 @@ def owner_url(home: Home) -> str:
     elsewhere = given(home, "postgres")
     if elsewhere:
         return elsewhere
-    return database.with_credentials(
-        admin_url(home), database.OWNER, home.secret("database_owner"), DATABASE
+    return logins.with_credentials(
+        admin_url(home), logins.OWNER, home.secret("database_owner"), DATABASE
     )
 
 
 def login_passwords(home: Home) -> dict[str, str]:
     """The password of every role's login."""
-    return {role: home.secret(f"database_{role}") for role in (*database.ROLES, database.MONITOR)}
+    return {role: home.secret(f"database_{role}") for role in (*logins.ROLES, logins.MONITOR)}
 
 
 def api_key(home: Home, identity: str) -> str:
@@ -81,8 +81,8 @@ def public_half(seed: str) -> str:
 def _database_url(home: Home, part: Part) -> str:
     role = part.role or "api"
     owner = owner_url(home)
-    name = database.login(database.database_of(owner), role)
-    return database.with_credentials(owner, name, login_passwords(home)[role])
+    name = logins.login(logins.database_of(owner), role)
+    return logins.with_credentials(owner, name, login_passwords(home)[role])
 
 
 def _health(home: Home, part: Part) -> str:

@@ -104,7 +104,8 @@ class Supervisor:
         started = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
             env={**surroundings, **_passed_on(), "TALLYSTICK_HOME": str(self._home.path)},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=self._home.path,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            cwd=self._home.path,
         )  # fmt: skip
         deadline = time.monotonic() + 15
         while not self.is_running():

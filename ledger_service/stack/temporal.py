@@ -7,6 +7,7 @@ import shutil
 import sysconfig
 from pathlib import Path
 
+from ledger_service.stack import probes
 from ledger_service.stack.errors import StackError
 
 
@@ -23,6 +24,10 @@ class TemporalServer:
     def address(self) -> str:
         """host:port of the frontend."""
         return f"127.0.0.1:{self.port}"
+
+    def probe(self) -> str | None:
+        """None once the namespace can be used, else the reason why not."""
+        return probes.http(f"http://127.0.0.1:{self.http_port}/api/v1/namespaces/default")
 
     def prepare(self) -> None:
         """Make the directory of the state."""

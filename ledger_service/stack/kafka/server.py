@@ -124,10 +124,10 @@ class KafkaServer:
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         properties = str(self.folder / "server.properties")
-        # an id that starts with a dash would be read as an option
+        # `=`: an id may start with a dash
         arguments = ["format", f"--cluster-id={cluster}", "-c", properties, "--ignore-formatted"]
         done = subprocess.run(
-            self._java("kafka.tools.StorageTool", *arguments),
+            self._java("-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", *arguments),
             capture_output=True,
             text=True,
             check=False,

@@ -7,13 +7,13 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from temporalio.client import Client
 
-from ledger_service.stack import database
+from ledger_service.stack import logins
 
 
 def test_each_test_has_a_migrated_database_of_its_own(postgres, ledger_database):
     with psycopg.connect(ledger_database.owner_url) as connection:
         assert connection.execute("select count(*) from ledger_migrations").fetchone() == (1,)
-        assert connection.execute("select current_user").fetchone() == (database.OWNER,)
+        assert connection.execute("select current_user").fetchone() == (logins.OWNER,)
     with psycopg.connect(postgres.admin_url) as connection:
         assert connection.execute("show fsync").fetchone() == ("off",)
 
