@@ -57,13 +57,6 @@ class LedgerHttp:
         """Close the connections."""
         await self._client.aclose()
 
-    async def is_ready(self) -> bool:
-        """Whether the API takes requests now."""
-        try:
-            return (await self._client.get("/readyz", timeout=2.0)).is_success
-        except httpx.HTTPError:
-            return False
-
     async def reverse(
         self, ledger: str, transaction: int, body: dict[str, Any]
     ) -> Posted | Refused:

@@ -74,18 +74,11 @@ class ReversalActivities:
         """
         async with self._pool.acquire() as connection:
             row = await _load(connection, reversal)
-            if row.status != "approved":
-                return row.status
-            tried_before = await connection.fetchval(
-                "select exists (select from payments.reversal_event "
-                "where reversal_id = $1 and step = $2)",
-                reversal,
-                reversals.ATTEMPT,
-            )
-            await reversals.note(connection, reversal, reversals.ATTEMPT, actor=ACTOR)
+        if row.status != "approved":
+            return row.status
         try:
             async with _alive():
-                answer = await self._post(row, ask_first=tried_before)
+                answer = await self._found(row) or await self._send(row)
         except UnknownAnswer as unknown:
             log.warning("reversal.outcome_unknown", reversal=reversal, code=unknown.code)
             await self._pool.execute(
@@ -97,12 +90,27 @@ class ReversalActivities:
             raise ApplicationError(unknown.code, type=messages.UNKNOWN_OUTCOME) from None
         return await self._record(reversal, answer)
 
-    async def _post(self, row: Reversal, *, ask_first: bool) -> Posted | Refused:
-        key = idempotency_key(row.reversal_id)
-        if ask_first and (found := await self._ledger.find(row.ledger, key)):
-            return found
+    async def _found(self, row: Reversal) -> Posted | None:
+        """What an earlier attempt posted; the ledger is asked only if there was one."""
+        tried = await self._pool.fetchval(
+            "select exists (select from payments.reversal_event "
+            "where reversal_id = $1 and step = $2)",
+            row.reversal_id,
+            reversals.ATTEMPT,
+        )
+        if not tried:
+            return None
+        return await self._ledger.find(row.ledger, idempotency_key(row.reversal_id))
+
+    async def _send(self, row: Reversal) -> Posted | Refused:
+        """The command itself. That it is tried is on record, committed, before it leaves.
+
+        The digest of what was approved is not sent: the ledger computes it from this command.
+        """
+        async with self._pool.acquire() as connection:
+            await reversals.note(connection, row.reversal_id, reversals.ATTEMPT, actor=ACTOR)
         body = {
-            "idempotency_key": key,
+            "idempotency_key": idempotency_key(row.reversal_id),
             "approval": row.approval_id,
             "reason": row.reason,
             "reversal": row.reversal_id,
@@ -125,7 +133,8 @@ class ReversalActivities:
                 "where reversal_id = $1",
                 reversal,
             )
-            status: Status = "expired" if too_late else "failed"
+            expired = answer.code == "approval_invalid" and too_late
+            status: Status = "expired" if expired else "failed"
             await reversals.advance(connection, reversal, status, actor=ACTOR, code=answer.code)
             log.warning("reversal.not_executed", reversal=reversal, code=answer.code)
             return status

@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
 PATIENT = RetryPolicy(
     initial_interval=dt.timedelta(milliseconds=200),
     backoff_coefficient=2,
-    maximum_interval=dt.timedelta(seconds=30),
+    maximum_interval=dt.timedelta(seconds=10),
 )
 """Without an end: an approved reversal is not given up because a server is away."""
 
