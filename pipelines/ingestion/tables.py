@@ -1,0 +1,224 @@
+"""The tables of the typed landing: columns, and how each is read from events.
+
+`e` is the event as `shapes.column_shape` describes it, `entry` and `entry_no` one of its entries.
+Timestamps are naive UTC; money is BIGINT.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ledger_service.contract import events
+from pipelines.ingestion.shapes import TIME_FORMAT, Event
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A typed table. `columns` names per event type what it holds."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    """Names and DuckDB types, in order."""
+    readers: dict[Event, dict[str, str]]
+    """SQL of each column by event type; a column that is not named is NULL."""
+    per_entry: bool = False
+    """One row per entry of the transaction instead of one per event."""
+
+
+def _moment(field: str) -> str:
+    return f"strptime(e.{field}, '{TIME_FORMAT}')"
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: f"e.{name}" for name in names}
+
+
+_LEDGER = {"ledger": "e.ledger", "seq": "seq", "recorded_at": _moment("recorded_at")}
+_STREAM = {"stream": "e.stream", "seq": "seq", "recorded_at": _moment("recorded_at")}
+_JOURNAL_HEAD = (("ledger", "VARCHAR"), ("seq", "BIGINT"), ("recorded_at", "TIMESTAMP"))
+_STREAM_HEAD = (("stream", "VARCHAR"), ("seq", "BIGINT"), ("recorded_at", "TIMESTAMP"))
+
+
+def _texts(*names: str) -> tuple[tuple[str, str], ...]:
+    return tuple((name, "VARCHAR") for name in names)
+
+
+_COUNTERPARTY = (
+    "counterparty",
+    "counterparty_bank",
+    "counterparty_country",
+    "rail_reference",
+    "conductor",
+)
+
+LEDGERS = Table(
+    "ledgers",
+    (
+        *_JOURNAL_HEAD,
+        ("currencies", "VARCHAR[]"),
+        *_texts("time_zone", "cut_off", "calendar", "chart"),
+    ),
+    {
+        events.LedgerOpened: {
+            **_LEDGER,
+            **_same("currencies", "time_zone", "cut_off", "calendar", "chart"),
+        }
+    },
+)
+ACCOUNTS = Table(
+    "accounts",
+    (
+        *_JOURNAL_HEAD,
+        *_texts("event_type", "account", "currency", "account_class", "normal_side"),
+        ("custodial", "BOOLEAN"),
+        *_texts("gl_code", "owner"),
+        ("floor", "BIGINT"),
+        ("ceiling", "BIGINT"),
+        *_texts("status", "reason"),
+    ),
+    {
+        events.AccountOpened: {
+            **_LEDGER,
+            **_same("account", "currency", "account_class", "normal_side", "custodial", "gl_code"),
+            **_same("owner", "floor", "ceiling"),
+            "event_type": "e.type",
+            "status": "'open'",
+        },
+        events.AccountChanged: {
+            **_LEDGER,
+            **_same("account", "status", "reason"),
+            "event_type": "e.type",
+        },
+    },
+)
+TRANSACTIONS = Table(
+    "transactions",
+    (
+        *_JOURNAL_HEAD,
+        ("effective_at", "TIMESTAMP"),
+        ("effective_date", "DATE"),
+        ("business_date", "DATE"),
+        *_texts("kind", "channel", *_COUNTERPARTY),
+        ("metadata", "MAP(VARCHAR, VARCHAR)"),
+        ("reverses_seq", "BIGINT"),
+        ("imposed", "BOOLEAN"),
+        *_texts("batch", "approval", "actor", "request_id"),
+        ("entry_count", "INTEGER"),
+    ),
+    {
+        events.TransactionPosted: {
+            **_LEDGER,
+            "effective_at": _moment("effective_at"),
+            **_same("effective_date", "business_date", "kind"),
+            # The context leaves out what is at its default.
+            "channel": "coalesce(e.context.channel, 'internal')",
+            **{name: f"e.context.{name}" for name in _COUNTERPARTY},
+            "metadata": "coalesce(e.metadata, map([], []))",
+            "reverses_seq": "e.reverses",
+            "imposed": "coalesce(e.imposed, false)",
+            **_same("batch", "approval", "actor", "request_id"),
+            "entry_count": "len(e.entries)",
+        }
+    },
+)
+ENTRIES = Table(
+    "entries",
+    (
+        ("ledger", "VARCHAR"),
+        ("seq", "BIGINT"),
+        ("entry_no", "INTEGER"),
+        *_texts("account", "side"),
+        ("amount", "BIGINT"),
+        ("currency", "VARCHAR"),
+    ),
+    {
+        events.TransactionPosted: {
+            "ledger": "ledger",
+            "seq": "seq",
+            "entry_no": "entry_no",
+            **{name: f"entry.{name}" for name in ("account", "side", "amount", "currency")},
+        }
+    },
+    per_entry=True,
+)
+PARTIES = Table(
+    "parties",
+    (
+        *_STREAM_HEAD,
+        *_texts("party", "kind", "country", "risk_tier"),
+        ("version", "INTEGER"),
+        ("erased", "BOOLEAN"),
+    ),
+    {
+        events.PartyRegistered: {
+            **_STREAM,
+            **_same("party", "kind", "country", "risk_tier", "version"),
+            "erased": "coalesce(e.erased, false)",
+        }
+    },
+)
+STATEMENT_ACCOUNTS = Table(
+    "statement_accounts",
+    (
+        *_STREAM_HEAD,
+        *_texts("statement_account", "ledger", "account", "bank", "purpose"),
+        ("rounded_half_minor_per_entry", "INTEGER"),
+    ),
+    {
+        events.StatementAccountRegistered: {
+            **_STREAM,
+            **_same("statement_account", "ledger", "account", "bank", "purpose"),
+            "rounded_half_minor_per_entry": "coalesce(e.rounded_half_minor_per_entry, 0)",
+        }
+    },
+)
+STATEMENTS = Table(
+    "statements",
+    (
+        *_STREAM_HEAD,
+        *_texts("statement", "statement_account", "bank"),
+        ("statement_date", "DATE"),
+        ("currency", "VARCHAR"),
+        ("opening_balance", "BIGINT"),
+        ("closing_balance", "BIGINT"),
+        ("line_count", "INTEGER"),
+        ("format", "VARCHAR"),
+    ),
+    {
+        events.StatementReceived: {
+            **_STREAM,
+            **_same("statement", "statement_account", "bank", "statement_date", "currency"),
+            **_same("opening_balance", "closing_balance", "line_count", "format"),
+        }
+    },
+)
+STATEMENT_LINES = Table(
+    "statement_lines",
+    (
+        *_STREAM_HEAD,
+        *_texts("statement", "statement_account"),
+        ("line_no", "INTEGER"),
+        ("statement_date", "DATE"),
+        ("value_date", "DATE"),
+        ("side", "VARCHAR"),
+        ("amount", "BIGINT"),
+        *_texts("currency", "reference", "bank_code"),
+    ),
+    {
+        events.StatementLine: {
+            **_STREAM,
+            **_same("statement", "statement_account", "line_no", "statement_date", "value_date"),
+            **_same("side", "amount", "currency", "reference", "bank_code"),
+        }
+    },
+)
+TABLES = (
+    LEDGERS,
+    ACCOUNTS,
+    TRANSACTIONS,
+    ENTRIES,
+    PARTIES,
+    STATEMENT_ACCOUNTS,
+    STATEMENTS,
+    STATEMENT_LINES,
+)

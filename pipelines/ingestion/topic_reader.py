@@ -1,0 +1,139 @@
+"""Reads topics by `seq`: no consumer group, no committed offsets, only committed records."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from ledger_service.contract import topics
+from pipelines.ingestion.manifest import LandedSource
+
+KAFKA_WAIT_S = 15.0
+PAGE = 20_000
+_PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - its documented name
+
+_STREAM_OF_TOPIC = {topics.stream_topic(stream): stream for stream in topics.STREAMS}
+
+
+def source_of(topic: str) -> str | None:
+    """The ledger or stream that a topic carries; None for a topic that is none of ours."""
+    return topics.ledger_of(topic) or _STREAM_OF_TOPIC.get(topic)
+
+
+def record_seq(record: Message) -> int | None:
+    """The `seq` in a record's headers; None where the record has no proper one."""
+    text = dict(record.headers() or []).get("ts_seq")
+    if not isinstance(text, bytes) or not text.isdigit():
+        return None
+    return int(text)
+
+
+class TopicReader:
+    """One consumer over all topics; `follow` says where to begin, `read` gives what is new."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._settings = {
+            "bootstrap.servers": bootstrap,
+            # The client demands a group; assign() uses none, and nothing is committed to it.
+            "group.id": "tallystick-landing",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.max.bytes": 64 * 1024 * 1024,
+            "queued.max.messages.kbytes": 256 * 1024,
+        }
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._consumer = Consumer(self._settings)
+        self._following: dict[str, str] = {}
+        """Topic to the id under which it is read."""
+
+    def close(self) -> None:
+        """Let go of the brokers."""
+        self._consumer.close()
+
+    def discover(self) -> dict[str, str]:
+        """The ids of all topics of ours. Errors: `KafkaException` where no broker answers."""
+        found = self._admin.list_topics(timeout=KAFKA_WAIT_S).topics
+        names = [name for name in found if source_of(name) is not None]
+        if not names:
+            return {}
+        described = self._admin.describe_topics(TopicCollection(names))
+        return {
+            name: str(future.result(KAFKA_WAIT_S).topic_id) for name, future in described.items()
+        }
+
+    def follow(self, sources: Mapping[str, LandedSource]) -> None:
+        """Read the topics of `sources` from behind their `seq`; topics already followed go on."""
+        for source in sources.values():
+            if self._following.get(source.topic) == source.topic_id:
+                continue
+            if source.topic in self._following:
+                self.leave(source.topic)
+            offset = source.next_offset or self.offset_behind(source.topic, source.seq)
+            self._consumer.incremental_assign([TopicPartition(source.topic, 0, offset)])
+            self._following[source.topic] = source.topic_id
+
+    def leave(self, topic: str) -> None:
+        """Stop reading a topic; the next `follow` begins where the manifest stands."""
+        self._consumer.incremental_unassign([TopicPartition(topic, 0)])
+        del self._following[topic]
+
+    def leave_all(self) -> None:
+        """Stop reading every topic."""
+        self._consumer.unassign()
+        self._following.clear()
+
+    def read(self, limit: int, seconds: float) -> dict[str, list[Message]]:
+        """Up to about `limit` records by topic, as soon as every topic is at its end.
+
+        Waits at most `seconds` for the first record. Errors: `KafkaException`.
+        """
+        batches: defaultdict[str, list[Message]] = defaultdict(list)
+        deadline = time.monotonic() + seconds
+        count = 0
+        while count < limit:
+            page = self._consumer.consume(PAGE, timeout=0.05)
+            for record in page:
+                error = record.error()
+                if error is None:
+                    batches[record.topic() or ""].append(record)
+                    count += 1
+                elif error.code() != _PARTITION_EOF:
+                    raise KafkaException(error)
+            if count and not page:
+                break
+            if not count and time.monotonic() >= deadline:
+                break
+        return batches
+
+    def offset_behind(self, topic: str, seq: int) -> int:
+        """The offset from which on every record is behind `seq`, found by halving the log."""
+        consumer = Consumer(self._settings)
+        try:
+            partition = TopicPartition(topic, 0)
+            low, high = consumer.get_watermark_offsets(partition, timeout=KAFKA_WAIT_S)
+            while seq and low < high:
+                middle = (low + high) // 2
+                consumer.assign([TopicPartition(topic, 0, middle)])
+                record = consumer.poll(KAFKA_WAIT_S)
+                if record is None:
+                    raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT))
+                found = None if record.error() else record_seq(record)
+                if found is not None and found <= seq:
+                    low = (record.offset() or middle) + 1
+                else:
+                    high = middle
+            return low
+        finally:
+            consumer.close()

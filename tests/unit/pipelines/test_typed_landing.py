@@ -1,0 +1,201 @@
+"""Every event becomes typed rows or goes to quarantine with a reason; nothing turns into NULL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ledger_service.contract.events import AlertDecided, decode_journal, encode, event_type
+from pipelines.ingestion import quarantine, raw
+from pipelines.ingestion.manifest import DataFile, LandedSource, Landing, LandingManifest
+from pipelines.ingestion.tables import TABLES
+from pipelines.ingestion.typed import Converter
+from tests import ledger_events
+
+LEDGER = "books"
+
+
+def land(landing: Landing, records: list[tuple[int, str, bytes]], name: str = LEDGER) -> None:
+    """Put records (seq, type, bytes) into the raw landing as one file."""
+    path = f"raw/{name}/{records[0][0]:012d}-{records[-1][0]:012d}.parquet"
+    (landing.root / path).parent.mkdir(parents=True, exist_ok=True)
+    seqs, types, contents = zip(*records, strict=True)
+    headers = [f"tallystick.{one}.v1" for one in types]
+    pq.write_table(
+        pa.table([seqs, headers, [""] * len(seqs), contents], schema=raw.SCHEMA), landing.root / path
+    )
+    manifest = landing.read()
+    source = manifest.sources.get(name, LandedSource(topic=name, topic_id="t"))
+    file = DataFile(path=path, first_seq=seqs[0], last_seq=seqs[-1], rows=len(seqs))
+    source = msgspec.structs.replace(source, seq=seqs[-1], raw=[*source.raw, file])
+    landing.commit(manifest.with_source(name, source))
+
+
+def as_records(events) -> list[tuple[int, str, bytes]]:
+    return [(event.seq, event_type(event), encode(event)) for event in events]
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Landing:
+    return Landing(tmp_path / "landing")
+
+
+@pytest.fixture
+def convert(landing: Landing, tmp_path: Path):
+    def run() -> LandingManifest:
+        converter = Converter(landing, tmp_path / "quarantine")
+        converter.convert()
+        converter.close()
+        return landing.read()
+
+    return run
+
+
+def rows(landing: Landing, table: str, columns: str = "*") -> list[tuple]:
+    files = [str(landing.root / file.path) for file in landing.read().typed_files(table)]
+    return duckdb.sql(f"select {columns} from read_parquet({files}) order by all").fetchall()
+
+
+def test_every_event_type_lands_typed(landing, convert):
+    history = ledger_events.history(LEDGER, 20)
+    land(landing, as_records(history))
+    land(landing, as_records(ledger_events.parties(2)), "parties")
+    lines = [("credit", 500, "ACH 1"), ("debit", 20, "ACH 2")]
+    land(landing, as_records(ledger_events.statement(LEDGER, "2026-07-01", 480, lines)), "statements")
+    decided = AlertDecided(
+        stream="alert_decisions", seq=1, recorded_at="2026-07-01T00:00:00.000000Z", alert="a",
+        rule="fan_in", decision="closed", reason="known", actor="carol",
+    )  # fmt: skip
+    land(landing, as_records([decided]), "alert_decisions")
+    manifest = convert()
+    assert manifest.quarantined == 0
+    assert {table.name for table in TABLES} == set(
+        table for source in manifest.sources.values() for table in source.typed
+    )
+    posted = [event for event in history if event_type(event) == "transaction.posted"]
+    assert rows(landing, "entries", "ledger, seq, entry_no, account, side, amount, currency") == [
+        (LEDGER, event.seq, number, entry.account, entry.side, int(entry.amount), entry.currency)
+        for event in posted
+        for number, entry in enumerate(event.entries)
+    ]
+    found = rows(landing, "transactions", "seq, channel, metadata, entry_count, effective_at::varchar")
+    assert found == [
+        (e.seq, e.context.channel, e.metadata, 2, e.effective_at[:19].replace("T", " ")) for e in posted
+    ]
+    assert rows(landing, "statements", "seq, opening_balance, closing_balance") == [(2, 0, 480)]
+    assert [row[0] for row in rows(landing, "accounts", "status")] == ["open"] * 7
+
+
+def test_no_money_is_ever_a_float(landing, convert):
+    land(landing, as_records(ledger_events.history(LEDGER, 5)))
+    lines = [("credit", 500, "ACH 1")]
+    land(landing, as_records(ledger_events.statement(LEDGER, "2026-07-01", 500, lines)), "statements")
+    manifest = convert()
+    for table in TABLES:
+        for file in manifest.typed_files(table.name):
+            schema = pq.read_schema(landing.root / file.path)
+            assert schema.names == [name for name, _ in table.columns]
+            assert not [f for f in schema if pa.types.is_floating(f.type) or pa.types.is_decimal(f.type)]
+
+
+def _change(**changes):
+    def apply(event: dict) -> bytes:
+        for path, value in changes.items():
+            place = event
+            *parents, last = path.split("__")
+            for part in parents:
+                place = place[int(part) if part.isdigit() else part]
+            if value is ...:
+                del place[last]
+            else:
+                place[last] = value
+        return json.dumps(event).encode()
+
+    return apply
+
+
+POISONS = {
+    "broken JSON": (lambda event: json.dumps(event).encode()[:-20], "not_json"),
+    "not UTF-8": (lambda event: b"\xff\xfe", "not_json"),
+    "unknown version": (_change(v=2), "unknown_version"),
+    "missing field": (_change(kind=...), "bad_field"),
+    "missing in an entry": (_change(entries__0__currency=...), "bad_field"),
+    "amount is a number": (_change(entries__1__amount=12), "bad_field"),
+    "amount has a point": (_change(entries__0__amount="12.50"), "bad_field"),
+    "amount is negative": (_change(entries__0__amount="-5"), "bad_field"),
+    "amount is too large": (_change(entries__0__amount="9223372036854775808"), "bad_field"),
+    "seq is a fraction": (_change(seq=1.5), "bad_field"),
+    "seq of another event": (_change(seq=4), "wrong_seq"),
+    "wrong ledger": (_change(ledger="other"), "wrong_source"),
+    "unknown side": (_change(entries__0__side="left"), "bad_field"),
+    "unknown channel": (_change(context={"channel": "pigeon"}), "bad_field"),
+    "owner is a number": (_change(actor=7), "bad_field"),
+    "no such day": (_change(effective_date="2026-02-30"), "bad_field"),
+    "no such time": (_change(effective_at="2026-07-01 10:00"), "bad_field"),
+    "metadata is nested": (_change(metadata={"a": {"b": "c"}}), "bad_field"),
+    "reverses beyond 64 bits": (_change(reverses=2**63 + 1), "bad_field"),
+    "another type": (_change(type="account.opened"), "wrong_type"),
+    "no entries": (_change(entries=[]), "bad_field"),
+}
+
+
+def test_poison_goes_to_quarantine_and_the_rest_lands(landing, convert, tmp_path):
+    history = ledger_events.history(LEDGER, 60)
+    records = as_records(history)
+    expected = {}
+    for index, (spoil, code) in zip(range(10, 60, 2), POISONS.values(), strict=False):
+        seq, kind, content = records[index]
+        records[index] = (seq, kind, spoil(json.loads(content)))
+        expected[seq] = code
+    records[59] = (60, "transaction.invented", records[59][2])
+    expected[60] = "unknown_type"
+    assert len(expected) == len(POISONS) + 1
+    land(landing, records)
+    manifest = convert()
+    listed = list(quarantine.listing(tmp_path / "quarantine", manifest))
+    assert {one.event.seq: one.event.code for one in listed} == expected
+    assert manifest.quarantined == len(expected)
+    good = [e.seq for e in history if event_type(e) == "transaction.posted" and e.seq not in expected]
+    assert [row[0] for row in rows(landing, "transactions", "seq")] == good
+    assert manifest.sources[LEDGER].typed_seq == records[-1][0]
+
+
+def test_every_poison_is_what_the_contract_itself_refuses_or_forbids(landing, convert):
+    """A guard of the table above: the good form of the event does decode."""
+    for _, _, content in as_records(ledger_events.history(LEDGER, 3)):
+        decode_journal(content)
+
+
+def test_an_event_that_makes_the_reader_fail_is_found_by_halving(landing, convert, tmp_path, monkeypatch):
+    history = ledger_events.history(LEDGER, 50)
+    land(landing, as_records(history))
+    parse = Converter._parse
+
+    def fragile(self, name, source, first, last):
+        if first <= 33 <= last:
+            raise duckdb.InvalidInputException("a bug of the reader's own")
+        return parse(self, name, source, first, last)
+
+    monkeypatch.setattr(Converter, "_parse", fragile)
+    manifest = convert()
+    (only,) = quarantine.listing(tmp_path / "quarantine", manifest)
+    assert (only.event.seq, only.event.code) == (33, "unreadable")
+    assert [row[0] for row in rows(landing, "transactions", "seq")] == [
+        event.seq for event in history[8:-1] if event.seq != 33
+    ] + [history[-1].seq]
+
+
+def test_converting_again_gives_the_same_files(landing, convert):
+    land(landing, as_records(ledger_events.history(LEDGER, 30)))
+    first = convert()
+    contents = {f.path: (landing.root / f.path).read_bytes() for f in first.typed_files("entries")}
+    emptied = msgspec.structs.replace(first.sources[LEDGER], typed={}, typed_seq=0)
+    landing.commit(first.with_source(LEDGER, emptied))
+    again = convert()
+    assert {f.path: (landing.root / f.path).read_bytes() for f in again.typed_files("entries")} == contents
