@@ -34,7 +34,9 @@ def record(
     connection.execute("select pg_advisory_xact_lock(hashtext('monitoring.audit'))")
     last = connection.execute("select seq, digest from audit order by seq desc limit 1").fetchone()
     seq, previous = (last["seq"] + 1, last["digest"]) if last else (1, START)
-    digest = _digest(previous, (str(seq), timestamp(moment), actor, action, subject, outcome, detail))
+    digest = _digest(
+        previous, (str(seq), timestamp(moment), actor, action, subject, outcome, detail)
+    )
     connection.execute(
         "insert into audit (seq, recorded_at, actor, action, subject, outcome, detail, digest) "
         "values (%s, %s, %s, %s, %s, %s, %s, %s)",

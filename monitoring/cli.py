@@ -20,7 +20,9 @@ def upgrade(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     scheme, _, rest = url.partition("://")
-    config.attributes["url"] = f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else url
+    config.attributes["url"] = (
+        f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else url
+    )
     command.upgrade(config, "head")
 
 
@@ -45,6 +47,10 @@ def verify() -> None:
         found = differences(connection)
     for line in found:
         click.echo(line, err=True)
-    click.echo(f"{len(found)} differences." if found else "Alerts equal their events; the audit log's chain holds.")
+    click.echo(
+        f"{len(found)} differences."
+        if found
+        else "Alerts equal their events; the audit log's chain holds."
+    )
     if found:
         raise SystemExit(1)

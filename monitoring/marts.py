@@ -23,13 +23,17 @@ class Published:
 
     def __init__(self, snapshots: Path, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._connection = duckdb.connect(":memory:", config={"threads": 2, "memory_limit": "512MB"})
+        self._connection = duckdb.connect(
+            ":memory:", config={"threads": 2, "memory_limit": "512MB"}
+        )
         self._connection.execute("set timezone = 'UTC'")
         for mart, parts in manifest.marts.items():
             if parts:
                 paths = [str(path) for path in part_paths(snapshots, manifest, mart)]
                 files = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-                self._connection.execute(f'create view "{mart}" as select * from read_parquet([{files}])')
+                self._connection.execute(
+                    f'create view "{mart}" as select * from read_parquet([{files}])'
+                )
 
     def rows(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
         """Rows as dicts. Errors: `NotPublished` where the snapshot lacks a mart that `sql` names."""
@@ -37,7 +41,9 @@ class Published:
         try:
             cursor.execute(sql, values)
         except duckdb.CatalogException as error:
-            raise NotPublished(f"snapshot {self.manifest.name} {self.manifest.version}: {error}") from None
+            raise NotPublished(
+                f"snapshot {self.manifest.name} {self.manifest.version}: {error}"
+            ) from None
         names = [column[0] for column in cursor.description or []]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 

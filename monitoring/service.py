@@ -39,12 +39,17 @@ class Watcher:
     def step(self, moment: dt.datetime) -> dict[str, Any] | None:
         """Figures after an intake; None where nothing new is published."""
         # General too: it is what tells of a reversal, and may be published after restricted.
-        pointers = (read_manifest(self._marts.folder, "restricted"), read_manifest(self._marts.folder, "general"))
+        pointers = (
+            read_manifest(self._marts.folder, "restricted"),
+            read_manifest(self._marts.folder, "general"),
+        )
         if pointers == self._taken or pointers[0] is None:
             return None
         with self._pool.connection() as connection:
             taken = take_in(connection, self._marts, moment)
-            counts = connection.execute("select status, count(*) as alerts from alert group by status").fetchall()
+            counts = connection.execute(
+                "select status, count(*) as alerts from alert group by status"
+            ).fetchall()
         self._taken = pointers
         if taken.opened or taken.changed:
             _log.info("intake.taken", **msgspec.structs.asdict(taken))

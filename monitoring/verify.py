@@ -24,7 +24,9 @@ def differences(connection: psycopg.Connection[Any]) -> list[str]:
         name = recorded.alert_id
         alert = apply(rebuilt.get(name), recorded.event, name, recorded.actor, recorded.recorded_at)
         if alert.version != recorded.alert_seq:
-            found.append(f"alert {name}: event {recorded.alert_seq} stands where {alert.version} belongs")
+            found.append(
+                f"alert {name}: event {recorded.alert_seq} stands where {alert.version} belongs"
+            )
         rebuilt[name] = alert
     stored = {alert.alert_id: alert for alert in store.load(connection)}
     for name in sorted(rebuilt.keys() | stored.keys()):

@@ -146,7 +146,9 @@ class Reopened(Event, frozen=True, tag="reopened", kw_only=True):
     reason: str
 
 
-AlertEvent = Opened | EvidenceAdded | EpisodeLinked | Corrected | Merged | Closed | Escalated | Reopened
+AlertEvent = (
+    Opened | EvidenceAdded | EpisodeLinked | Corrected | Merged | Closed | Escalated | Reopened
+)
 
 
 class Alert(msgspec.Struct, kw_only=True):
@@ -184,7 +186,9 @@ class Alert(msgspec.Struct, kw_only=True):
     @property
     def counted(self) -> frozenset[Evidence]:
         """The evidence that holds: added and not removed."""
-        return frozenset(entry for entry, (_, removed_by) in self.evidence.items() if removed_by is None)
+        return frozenset(
+            entry for entry, (_, removed_by) in self.evidence.items() if removed_by is None
+        )
 
 
 def alert_id(key: tuple[str, str, str, str]) -> str:
@@ -217,7 +221,9 @@ def _opened(event: Opened, name: str, actor_time: dt.datetime) -> Alert:
     )
 
 
-def apply(alert: Alert | None, event: AlertEvent, name: str, actor: str, moment: dt.datetime) -> Alert:
+def apply(
+    alert: Alert | None, event: AlertEvent, name: str, actor: str, moment: dt.datetime
+) -> Alert:
     """The state after `event`; a new object. `alert` is None for `Opened` and only then."""
     if isinstance(event, Opened):
         return _opened(event, name, moment)
@@ -229,7 +235,9 @@ def apply(alert: Alert | None, event: AlertEvent, name: str, actor: str, moment:
     match event:
         case EvidenceAdded():
             evidence |= dict.fromkeys(event.evidence, (version, None))
-            change |= {field: getattr(event, field) for field in _RULE_FIELDS} | {"amount": int(event.amount)}
+            change |= {field: getattr(event, field) for field in _RULE_FIELDS} | {
+                "amount": int(event.amount)
+            }
         case Corrected():
             evidence |= {entry: (evidence[entry][0], version) for entry in event.removed}
             change |= {

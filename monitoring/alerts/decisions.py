@@ -56,7 +56,9 @@ def decide(
     if not reason:
         raise DecisionRefused("reason_missing", "Write the reason; it is kept with the decision.")
     if len(reason) > REASON_MAX_LENGTH:
-        raise DecisionRefused("reason_too_long", f"Shorten the reason to {REASON_MAX_LENGTH:,} characters.")
+        raise DecisionRefused(
+            "reason_too_long", f"Shorten the reason to {REASON_MAX_LENGTH:,} characters."
+        )
     alerts = store.load(connection, [name])
     if not alerts:
         raise DecisionRefused("alert_not_found", "There is no such alert.")
@@ -70,7 +72,8 @@ def decide(
     if decision not in allowed:
         possible = " or ".join(allowed) or "nothing; decide on the alert it went into"
         raise DecisionRefused(
-            "decision_not_allowed", f"The alert is {alert.status}: what can be decided is {possible}."
+            "decision_not_allowed",
+            f"The alert is {alert.status}: what can be decided is {possible}.",
         )
     event: AlertEvent = _EVENTS[decision](reason=reason)
     after = apply(alert, event, name, actor, moment)

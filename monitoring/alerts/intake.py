@@ -43,11 +43,15 @@ def candidates_of(restricted: Published) -> tuple[Candidate, ...]:
             **{name: row[name] for name in fields} | {"amount": int(row["amount"])},
             entries=tuple(entries[row["candidate_id"]]),
         )
-        for row in restricted.rows(f"select candidate_id, {', '.join(fields)} from alert_candidates")
+        for row in restricted.rows(
+            f"select candidate_id, {', '.join(fields)} from alert_candidates"
+        )
     )
 
 
-def reversals(general: Published, evidence: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+def reversals(
+    general: Published, evidence: Iterable[tuple[str, int]]
+) -> Mapping[tuple[str, int], int]:
     """Which of the (ledger, seq) were reversed, and by which `seq`."""
     wanted = sorted(set(evidence))
     rows = general.rows(
@@ -75,7 +79,9 @@ def take_in(connection: Connection, marts: Marts, moment: dt.datetime) -> Taken:
         reversed_by = reversals(marts.current("general"), evidence)
     except NotPublished:
         reversed_by = {}
-    snapshot = Snapshot(restricted.manifest.version, restricted.manifest.as_of, candidates, reversed_by)
+    snapshot = Snapshot(
+        restricted.manifest.version, restricted.manifest.as_of, candidates, reversed_by
+    )
     plan = Plan(snapshot, alerts, moment)
     for name, event in plan.events:
         if isinstance(event, Opened) and not event.roles:
@@ -88,7 +94,9 @@ def take_in(connection: Connection, marts: Marts, moment: dt.datetime) -> Taken:
     return taken
 
 
-def _record(connection: Connection, taken: Taken, as_of: Mapping[str, int], moment: dt.datetime) -> None:
+def _record(
+    connection: Connection, taken: Taken, as_of: Mapping[str, int], moment: dt.datetime
+) -> None:
     """Note the intake: up to where alerts are known. The same snapshot again leaves no note."""
     connection.execute(
         "insert into intake (snapshot_version, recorded_at, candidates, opened, changed, as_of) "

@@ -101,7 +101,9 @@ class Plan:
             for alert in self.alerts.values()
             if (alert.rule, alert.ledger, alert.subject) == candidate.key[:3]
             and alert.status != "merged"
-            and not any((*candidate.key[:3], episode) in self._present for episode in alert.episodes)
+            and not any(
+                (*candidate.key[:3], episode) in self._present for episode in alert.episodes
+            )
             and any((entry.seq, entry.entry_no) in entries for entry in alert.counted)
         ]
         return sorted(found, key=lambda alert: (alert.opened_at, alert.alert_id))
@@ -149,13 +151,17 @@ class Plan:
         removed = alert.counted - stated
         if not self._has_moved_on(alert, candidate):
             # The same rule on the same facts says less: that is a rebuild's doing, not the world's.
-            removed = {entry for entry in removed if (alert.ledger, entry.seq) in self.snapshot.reversed_by}
+            removed = {
+                entry for entry in removed if (alert.ledger, entry.seq) in self.snapshot.reversed_by
+            }
         if removed:
             self._append(name, self._corrected(alert, removed))
         if added := stated - alert.counted:
             self._append(name, EvidenceAdded(**self._fired(candidate), evidence=sorted(added)))
             if alert.status == "closed":
-                self._append(name, Reopened(reason="New evidence came in after this alert was closed."))
+                self._append(
+                    name, Reopened(reason="New evidence came in after this alert was closed.")
+                )
 
     def _has_moved_on(self, alert: Alert, candidate: Candidate) -> bool:
         """Whether the rule or the facts are newer than what the alert has seen."""
@@ -167,10 +173,16 @@ class Plan:
 
     def _take_back_reversed(self, alert: Alert) -> None:
         """A vanished candidate changes its alert only where a reversal explains it."""
-        episodes = {(alert.rule, alert.ledger, alert.subject, episode) for episode in alert.episodes}
+        episodes = {
+            (alert.rule, alert.ledger, alert.subject, episode) for episode in alert.episodes
+        }
         if alert.status == "merged" or episodes & self._present or self._is_older(alert):
             return
-        removed = {entry for entry in alert.counted if (alert.ledger, entry.seq) in self.snapshot.reversed_by}
+        removed = {
+            entry
+            for entry in alert.counted
+            if (alert.ledger, entry.seq) in self.snapshot.reversed_by
+        }
         if removed:
             self._append(alert.alert_id, self._corrected(alert, removed))
 

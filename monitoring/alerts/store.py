@@ -47,7 +47,9 @@ def load(connection: Connection, names: Sequence[str] | None = None) -> list[Ale
         episodes.setdefault(row["alert_id"], []).append(row["episode"])
     evidence: dict[str, dict[Evidence, tuple[int, int | None]]] = {}
     for row in connection.execute(f"select * from alert_evidence {where}", values):
-        entry = Evidence(row["seq"], row["entry_no"], row["role"], int(row["amount"]), row["currency"])
+        entry = Evidence(
+            row["seq"], row["entry_no"], row["role"], int(row["amount"]), row["currency"]
+        )
         evidence.setdefault(row["alert_id"], {})[entry] = (row["added_by"], row["removed_by"])
     return [
         Alert(
@@ -78,7 +80,9 @@ def append(
     decided = []
     for name, event in events:
         versions[name] = versions.get(name, 0) + 1
-        appended.append((name, versions[name], event_name(event), moment, actor, Jsonb(encode(event))))
+        appended.append(
+            (name, versions[name], event_name(event), moment, actor, Jsonb(encode(event)))
+        )
         if isinstance(event, Closed | Escalated | Reopened):
             decided.append((name, event))
     with connection.cursor() as cursor:
@@ -88,7 +92,9 @@ def append(
             appended,
         )
     # Merged alerts refer to the one they went into: that one is stored first.
-    changed = sorted({name for name, *_ in appended}, key=lambda name: after[name].merged_into is not None)
+    changed = sorted(
+        {name for name, *_ in appended}, key=lambda name: after[name].merged_into is not None
+    )
     for name in changed:
         _store(connection, after[name])
     for name, event in decided:
@@ -107,10 +113,22 @@ def _store(connection: Connection, alert: Alert) -> None:
         cursor.executemany(
             "insert into alert_episode (rule, ledger, subject, episode, alert_id) values (%s, %s, %s, %s, %s) "
             "on conflict do nothing",
-            [(alert.rule, alert.ledger, alert.subject, episode, alert.alert_id) for episode in alert.episodes],
+            [
+                (alert.rule, alert.ledger, alert.subject, episode, alert.alert_id)
+                for episode in alert.episodes
+            ],
         )
         touched = [
-            (alert.alert_id, entry.seq, entry.entry_no, entry.role, entry.amount, entry.currency, added, removed)
+            (
+                alert.alert_id,
+                entry.seq,
+                entry.entry_no,
+                entry.role,
+                entry.amount,
+                entry.currency,
+                added,
+                removed,
+            )
             for entry, (added, removed) in sorted(alert.evidence.items())
         ]
         cursor.executemany(
@@ -133,7 +151,9 @@ def _announce(
 ) -> None:
     """Put a decision into the outbox of stream `alert_decisions`, gapless in the order of commits."""
     connection.execute("select pg_advisory_xact_lock(hashtext('monitoring.decision_outbox'))")
-    row = connection.execute("select coalesce(max(seq), 0) + 1 as seq from decision_outbox").fetchone()
+    row = connection.execute(
+        "select coalesce(max(seq), 0) + 1 as seq from decision_outbox"
+    ).fetchone()
     seq = row["seq"] if row else 1
     decision: Any = event_name(event)
     announced = AlertDecided(
@@ -170,6 +190,8 @@ def events_of(connection: Connection, name: str | None = None) -> list[Recorded]
         {"name": name},
     )
     return [
-        Recorded(row["alert_id"], row["alert_seq"], row["recorded_at"], row["actor"], decode(row["body"]))
+        Recorded(
+            row["alert_id"], row["alert_seq"], row["recorded_at"], row["actor"], decode(row["body"])
+        )
         for row in rows
     ]

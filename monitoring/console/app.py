@@ -85,7 +85,13 @@ def create_app(settings: Settings, pool: ConnectionPool[Connection]) -> FastAPI:
             yield
         app.state.api.close()
 
-    app = FastAPI(title="Tallystick console", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Tallystick console",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
     app.state.settings = settings
     app.state.secure_cookies = settings.secure_cookies
     app.state.pool = pool

@@ -104,7 +104,9 @@ def chart(days: Sequence[Day], *, exponent: int, currency: str, zero: bool = Fal
         )
         for item in days
     ]
-    line = " ".join(f"{'L' if number else 'M'}{point.x} {point.y}" for number, point in enumerate(points))
+    line = " ".join(
+        f"{'L' if number else 'M'}{point.x} {point.y}" for number, point in enumerate(points)
+    )
     floor = HEIGHT - _BOTTOM
     return Chart(
         width=WIDTH,
@@ -124,7 +126,11 @@ def _spread(first: dt.date, last: dt.date) -> list[dt.date]:
     """Up to six days from first to last, evenly."""
     span = (last - first).days
     number = min(span, 5)
-    return [first + dt.timedelta(days=round(span * part / number)) for part in range(number + 1)] if number else [first]
+    return (
+        [first + dt.timedelta(days=round(span * part / number)) for part in range(number + 1)]
+        if number
+        else [first]
+    )
 
 
 class Share(msgspec.Struct, frozen=True):

@@ -56,14 +56,23 @@ def moment(value: dt.datetime | str | None) -> str:
     return f"{day(value)}, {value:%H:%M:%S} UTC"
 
 
+def minute(value: dt.datetime) -> str:
+    """A time in a table, as 12 Aug 2026, 14:03; UTC."""
+    return f"{day(value)}, {value:%H:%M}"
+
+
 def count(value: Any) -> str:
     """A whole number with thousands separated; an em dash for None."""
     return "—" if value is None else f"{int(value):,}"
 
 
+_ACRONYMS = {name.lower(): name for name in ("ACH", "CTR", "FBO", "GL", "API")}
+
+
 def words(code: str | None) -> str:
     """A code as words: missing_in_ledger gives "Missing in ledger"."""
-    text = (code or "—").replace("_", " ")
+    parts = [_ACRONYMS.get(part, part) for part in (code or "—").split("_")]
+    text = " ".join(parts)
     return text[:1].upper() + text[1:]
 
 
@@ -85,6 +94,7 @@ FILTERS = {
     "money": money,
     "day": day,
     "moment": moment,
+    "minute": minute,
     "count": count,
     "words": words,
     "name": name,

@@ -81,6 +81,10 @@ def _json(response: httpx.Response) -> Any:
 def _problem(response: httpx.Response) -> LedgerProblem:
     try:
         body = response.json()
-        return LedgerProblem(response.status_code, str(body["code"]), str(body.get("detail") or body["code"]))
+        return LedgerProblem(
+            response.status_code, str(body["code"]), str(body.get("detail") or body["code"])
+        )
     except (ValueError, KeyError, TypeError):
-        return LedgerProblem(response.status_code, "bad_answer", "The ledger API answered without a reason.")
+        return LedgerProblem(
+            response.status_code, "bad_answer", "The ledger API answered without a reason."
+        )

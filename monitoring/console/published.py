@@ -22,7 +22,9 @@ def chosen_ledger(marts: Published, asked: str | None) -> str:
     """The ledger asked for, or the first. Errors: 404 for one that is not published."""
     known = ledgers(marts)
     if asked and asked not in known:
-        raise HTTPException(404, f"Ledger {asked[:40]!r} is not published; there is: {', '.join(known) or 'none'}.")
+        raise HTTPException(
+            404, f"Ledger {asked[:40]!r} is not published; there is: {', '.join(known) or 'none'}."
+        )
     if not known:
         raise HTTPException(404, "No ledger is published yet.")
     return asked or known[0]

@@ -30,7 +30,10 @@ CONTENT_SECURITY_POLICY = (
 
 NAVIGATION = [
     ("House", [("/", "Overview", "ledgers.read"), ("/data", "Published data", "ledgers.read")]),
-    ("Money", [("/balances", "Balances", "balances.view"), ("/reversals", "Reversals", "reversals.read")]),
+    (
+        "Money",
+        [("/balances", "Balances", "balances.view"), ("/reversals", "Reversals", "reversals.read")],
+    ),
     (
         "Reconciliation",
         [("/fbo", "FBO day", "reconciliation.view"), ("/breaks", "Breaks", "reconciliation.view")],
@@ -55,11 +58,20 @@ def _environment() -> Environment:
 _environment_once = _environment()
 
 
-def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+def page(
+    request: Request, template: str, *, http_status: int = 200, **context: Any
+) -> HTMLResponse:
     """A page as HTML, with the navigation that the signed-in person may use."""
     person: Person | None = getattr(request.state, "person", None)
     groups = [
-        (title, [(href, label) for href, label, permission in pages if person and person.may(permission)])
+        (
+            title,
+            [
+                (href, label)
+                for href, label, permission in pages
+                if person and person.may(permission)
+            ],
+        )
         for title, pages in NAVIGATION
     ]
     html = _environment_once.get_template(template).render(
@@ -68,14 +80,16 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
         here="/" + request.url.path.split("/")[1],
         **context,
     )
-    return HTMLResponse(html, status_code=status)
+    return HTMLResponse(html, status_code=http_status)
 
 
 def problem_page(
     request: Request, status: int, title: str, text: str, *, code: str = "", back: str = "/"
 ) -> Response:
     """A page that says what went wrong and what to do."""
-    return page(request, "problem.html", status=status, title=title, text=text, code=code, back=back)
+    return page(
+        request, "problem.html", http_status=status, title=title, text=text, code=code, back=back
+    )
 
 
 def _sign_in_needed(request: Request, _error: Exception) -> Response:
@@ -117,7 +131,11 @@ def _foreign_form(request: Request, _error: Exception) -> Response:
 def _ledger_problem(request: Request, error: LedgerProblem) -> Response:
     if error.status == 401:
         return _sign_in_needed(request, error)
-    titles = {403: "The ledger refused this", 404: "There is no such thing", 409: "This can't be done now"}
+    titles = {
+        403: "The ledger refused this",
+        404: "There is no such thing",
+        409: "This can't be done now",
+    }
     status = error.status if error.status < 500 else 502
     title = titles.get(error.status, "The ledger refused this")
     return problem_page(request, status, title, error.detail, code=error.code)
@@ -161,20 +179,30 @@ def _http(request: Request, error: HTTPException) -> Response:
     titles = {404: "There is nothing here", 405: "This address takes no such request"}
     text = "The link may be old, or what it named may not be published yet. Start again from the overview."
     detail = error.detail if error.status_code == 404 and error.detail != "Not Found" else text
-    return problem_page(request, error.status_code, titles.get(error.status_code, "Not possible"), detail)
+    return problem_page(
+        request, error.status_code, titles.get(error.status_code, "Not possible"), detail
+    )
 
 
 def _invalid(request: Request, error: RequestValidationError) -> Response:
     fields = ", ".join(sorted({str(item["loc"][-1]) for item in error.errors()}))
     return problem_page(
-        request, 422, "Something in the form does not fit", f"Look at: {fields}.", code="invalid_request"
+        request,
+        422,
+        "Something in the form does not fit",
+        f"Look at: {fields}.",
+        code="invalid_request",
     )
 
 
 def _unforeseen(request: Request, error: Exception) -> Response:
     _log.error("console.failed", exc_info=error, route=request.url.path)
     return problem_page(
-        request, 500, "Something failed inside", "It is in the console's log. Nothing was half done.", code="internal_error"
+        request,
+        500,
+        "Something failed inside",
+        "It is in the console's log. Nothing was half done.",
+        code="internal_error",
     )
 
 

@@ -28,7 +28,9 @@ def alerts(request: Request, status: str = "live", rule: str = "", ledger: str =
     """The queue, highest score first."""
     status = status if status in (*STATUSES, "all") else "live"
     with request.app.state.pool.connection() as connection:
-        found = queries.browse(connection, status="" if status == "all" else status, rule=rule, ledger=ledger)
+        found = queries.browse(
+            connection, status="" if status == "all" else status, rule=rule, ledger=ledger
+        )
         counts = queries.counts(connection)
     return page(
         request,
@@ -45,7 +47,9 @@ def alerts(request: Request, status: str = "live", rule: str = "", ledger: str =
 
 
 @router.get("/alerts/{name}")
-def alert(request: Request, name: str, person: Annotated[Person, require("alerts.view")]) -> Response:
+def alert(
+    request: Request, name: str, person: Annotated[Person, require("alerts.view")]
+) -> Response:
     """One alert: why, on which entries, and what happened to it. That it was read is on the audit log."""
     with request.app.state.pool.connection() as connection:
         found = queries.one(connection, name)
@@ -69,7 +73,9 @@ def alert(request: Request, name: str, person: Annotated[Person, require("alerts
         meaning=queries.RULES.get(found["rule"], ""),
         evidence=[row | facts.get((row["seq"], row["entry_no"]), {}) for row in evidence],
         counted=sum(
-            int(row["amount"]) for row in evidence if row["removed_by"] is None and row["role"] in found["roles"]
+            int(row["amount"])
+            for row in evidence
+            if row["removed_by"] is None and row["role"] in found["roles"]
         ),
         history=[(recorded, event_name(recorded.event)) for recorded in reversed(history)],
         allowed=decisions.ALLOWED[found["status"]] if person.may("alerts.decide") else (),

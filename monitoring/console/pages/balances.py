@@ -21,7 +21,9 @@ ENTRIES_PAGE = 100
 
 
 @router.get("/balances", dependencies=[require("balances.view")])
-def balances(request: Request, ledger: str | None = None, q: str = "", currency: str = "") -> Response:
+def balances(
+    request: Request, ledger: str | None = None, q: str = "", currency: str = ""
+) -> Response:
     """The trial balance by GL code, customers' money and our own apart; a search of accounts."""
     marts = general(request)
     ledger = chosen_ledger(marts, ledger)
@@ -136,5 +138,8 @@ def _every_day(daily: list[Row]) -> list[Day]:
     for row, following in zip(daily, [*daily[1:], None], strict=True):
         end = following["balance_date"] if following else row["balance_date"] + dt.timedelta(days=1)
         length = min((end - row["balance_date"]).days, 3660)
-        days += [Day(row["balance_date"] + dt.timedelta(days=n), int(row["balance"])) for n in range(length)]
+        days += [
+            Day(row["balance_date"] + dt.timedelta(days=n), int(row["balance"]))
+            for n in range(length)
+        ]
     return days

@@ -63,7 +63,9 @@ def one_break(request: Request, break_id: str) -> Response:
         [break_id],
     )
     if found is None:
-        raise HTTPException(404, "This break is no longer published: it may have been resolved meanwhile.")
+        raise HTTPException(
+            404, "This break is no longer published: it may have been resolved meanwhile."
+        )
     line = entry = None
     if found["statement"] is not None and found["line_no"] is not None:
         line = marts.row(
@@ -77,5 +79,10 @@ def one_break(request: Request, break_id: str) -> Response:
             [found["ledger"], found["seq"], found["entry_no"]],
         )
     return page(
-        request, "break.html", found=found, meaning=KINDS.get(found["kind"], ""), line=line, entry=entry
+        request,
+        "break.html",
+        found=found,
+        meaning=KINDS.get(found["kind"], ""),
+        line=line,
+        entry=entry,
     )

@@ -54,7 +54,9 @@ def start(_person: Annotated[Person, require("pipelines.view")]) -> Response:
 
 
 @router.api_route("/dagster/{path:path}", methods=["GET", "HEAD", "POST"])
-async def forward(request: Request, _person: Annotated[Person, require("pipelines.view")]) -> Response:
+async def forward(
+    request: Request, _person: Annotated[Person, require("pipelines.view")]
+) -> Response:
     """One request, its body and answer streamed. Errors: 503 where Dagster is away."""
     settings = request.app.state.settings
     if not settings.dagster_url:
@@ -62,7 +64,9 @@ async def forward(request: Request, _person: Annotated[Person, require("pipeline
     if request.method == "POST":
         refuse_foreign(request)
     client: httpx.AsyncClient = request.app.state.dagster
-    headers = [(name, value) for name, value in request.headers.items() if name not in _NOT_FORWARDED]
+    headers = [
+        (name, value) for name, value in request.headers.items() if name not in _NOT_FORWARDED
+    ]
     sent = client.build_request(
         request.method,
         _address(settings.dagster_url, request.url.path, request.url.query),
@@ -73,7 +77,9 @@ async def forward(request: Request, _person: Annotated[Person, require("pipeline
         answer = await client.send(sent, stream=True)
     except httpx.HTTPError as error:
         _log.warning("console.dagster_away", error=type(error).__name__)
-        raise HTTPException(503, "Dagster does not answer; it restarts by itself as a rule.") from error
+        raise HTTPException(
+            503, "Dagster does not answer; it restarts by itself as a rule."
+        ) from error
     response = StreamingResponse(
         answer.aiter_raw(), status_code=answer.status_code, background=BackgroundTask(answer.aclose)
     )

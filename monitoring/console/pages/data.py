@@ -29,7 +29,9 @@ _REPORT_TYPES = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
 def published(request: Request, person: Annotated[Person, require("ledgers.read")]) -> Response:
     """What is in the newest snapshots, and what was checked before they were published."""
     folder = request.app.state.settings.snapshots
-    names: list[SnapshotName] = ["general", "restricted"] if person.may("alerts.view") else ["general"]
+    names: list[SnapshotName] = (
+        ["general", "restricted"] if person.may("alerts.view") else ["general"]
+    )
     manifests = [manifest for name in names if (manifest := read_manifest(folder, name))]
     hidden = set() if person.may("alerts.view") else {"alert_decisions"}
     progress = read_progress(folder)
@@ -51,7 +53,10 @@ def published(request: Request, person: Annotated[Person, require("ledgers.read"
 
 
 def _marts(manifest: Manifest) -> list[tuple[str, int, int]]:
-    return [(name, len(parts), sum(part.rows for part in parts)) for name, parts in sorted(manifest.marts.items())]
+    return [
+        (name, len(parts), sum(part.rows for part in parts))
+        for name, parts in sorted(manifest.marts.items())
+    ]
 
 
 @router.get("/data-docs", dependencies=[require("pipelines.view")])
@@ -66,18 +71,25 @@ def data_docs(request: Request, path: str) -> Response:
     root = request.app.state.settings.data_docs.resolve()
     file = (root / (path or "index.html")).resolve()
     if not file.is_relative_to(root) or not file.is_file():
-        raise HTTPException(404, "There are no Data Docs here yet: they are written when checks run.")
+        raise HTTPException(
+            404, "There are no Data Docs here yet: they are written when checks run."
+        )
     return FileResponse(file, headers={"content-security-policy": DATA_DOCS_POLICY})
 
 
 @router.get("/reports/fbo/{ledger}/{day}.{kind}", dependencies=[require("reports.view")])
-def fbo_report(request: Request, ledger: str, day: dt.date, kind: Literal["csv", "pdf"]) -> Response:
+def fbo_report(
+    request: Request, ledger: str, day: dt.date, kind: Literal["csv", "pdf"]
+) -> Response:
     """The filed report of one FBO day. Errors: 404 where it is not written."""
     if not LEDGER.match(ledger):
         raise HTTPException(404)
     file = request.app.state.settings.reports / "fbo" / ledger / f"{day.isoformat()}.{kind}"
     if not file.is_file():
         raise HTTPException(
-            404, "The report of this day is not written yet: a schedule writes it once the day is published."
+            404,
+            "The report of this day is not written yet: a schedule writes it once the day is published.",
         )
-    return FileResponse(file, media_type=_REPORT_TYPES[kind], filename=f"fbo-{ledger}-{day.isoformat()}.{kind}")
+    return FileResponse(
+        file, media_type=_REPORT_TYPES[kind], filename=f"fbo-{ledger}-{day.isoformat()}.{kind}"
+    )

@@ -30,10 +30,15 @@ def fbo_day(
     accounts = [
         row["account"]
         for row in marts.rows(
-            "select distinct account from reconciliation_days where ledger = $1 order by account", [ledger]
+            "select distinct account from reconciliation_days where ledger = $1 order by account",
+            [ledger],
         )
     ]
-    account = account if account in accounts else ("bank:fbo" if "bank:fbo" in accounts else (accounts or [""])[0])
+    account = (
+        account
+        if account in accounts
+        else ("bank:fbo" if "bank:fbo" in accounts else (accounts or [""])[0])
+    )
     history = marts.rows(
         "select * from reconciliation_days where ledger = $1 and account = $2 order by statement_date",
         [ledger, account],
@@ -71,7 +76,9 @@ def fbo_day(
         reports=[
             kind
             for kind in ("pdf", "csv")
-            if asked and person.may("reports.view") and (reports / f"{asked.isoformat()}.{kind}").is_file()
+            if asked
+            and person.may("reports.view")
+            and (reports / f"{asked.isoformat()}.{kind}").is_file()
         ],
     )
 
@@ -87,7 +94,10 @@ def _bars(day: dict) -> dict:
 
 def _history(history: list[dict]) -> object:
     """The difference between bank and ledger of each day, coloured by whether breaks explain it."""
-    days = [Day(row["statement_date"], int(row["difference_bank_ledger"]), row["status"]) for row in history]
+    days = [
+        Day(row["statement_date"], int(row["difference_bank_ledger"]), row["status"])
+        for row in history
+    ]
     if not days:
         return None
     return chart(days, exponent=history[0]["exponent"], currency=history[0]["currency"], zero=True)

@@ -34,8 +34,12 @@ ALERTS_ROOM = ("alerts", "Alerts", "looked at")
 
 def _alerts(request: Request) -> dict[str, Any]:
     with request.app.state.pool.connection() as connection:
-        counts = connection.execute("select status, count(*) as alerts from alert group by status").fetchall()
-        last = connection.execute("select as_of from intake order by intake_id desc limit 1").fetchone()
+        counts = connection.execute(
+            "select status, count(*) as alerts from alert group by status"
+        ).fetchall()
+        last = connection.execute(
+            "select as_of from intake order by intake_id desc limit 1"
+        ).fetchone()
     by_status = {row["status"]: row["alerts"] for row in counts}
     return {
         "as_of": last["as_of"] if last else {},
@@ -76,7 +80,9 @@ def figures(request: Request, person: Person) -> dict[str, Any]:
     rooms = list(next(iter(ledgers.values()), {}))
     return {
         "ledgers": ledgers,
-        "totals": {room: sum(positions[room] or 0 for positions in ledgers.values()) for room in rooms},
+        "totals": {
+            room: sum(positions[room] or 0 for positions in ledgers.values()) for room in rooms
+        },
         "alerts": alerts,
         "quarantined": progress.quarantined if progress else 0,
         "blocked_by": progress.blocked_by if progress else [],
@@ -91,7 +97,12 @@ def overview(request: Request, person: Annotated[Person, require("ledgers.read")
     rooms = [*ROOMS, ALERTS_ROOM] if person.may("alerts.view") else ROOMS
     days, breaks = _reconciliation(request) if person.may("reconciliation.view") else ([], [])
     return page(
-        request, "overview.html", figures=figures(request, person), rooms=rooms, days=days, breaks=breaks
+        request,
+        "overview.html",
+        figures=figures(request, person),
+        rooms=rooms,
+        days=days,
+        breaks=breaks,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from typing import Annotated, Any
 
 import msgspec
@@ -19,6 +20,9 @@ from monitoring.console.ledger import Ledger, LedgerProblem
 from monitoring.console.render import page
 
 router = APIRouter()
+
+WITNESS_SECONDS = 3.0
+"""How long a page waits for a cosignature that is on its way."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -46,7 +50,11 @@ def proof(
     """The event as stored, each step of its inclusion proof, and the checkpoint's signatures."""
     found = _find(request, person, ledger, seq)
     leaf = proofs.leaf_hash(found.raw)
-    checks = _checks(ledger, found.checkpoint, leaf, found.steps) if found.checkpoint and not found.failure else []
+    checks = (
+        _checks(ledger, found.checkpoint, leaf, found.steps)
+        if found.checkpoint and not found.failure
+        else []
+    )
     return page(
         request,
         "proof.html",
@@ -90,8 +98,7 @@ def _find(request: Request, person: Person, ledger: str, seq: int) -> Found:
     api = Ledger(request.app.state.api, person.token)
     found = Found(*api.journal_event(ledger, seq))
     try:
-        note = api.text(f"/v1/ledgers/{ledger}/checkpoints/latest")
-        found.checkpoint = checkpoint = proofs.read_checkpoint(note, request.app.state.settings.keys)
+        found.checkpoint = checkpoint = _checkpoint(api, ledger, request.app.state.settings.keys)
         if seq > checkpoint.size:
             found.failure = (
                 f"The newest checkpoint covers {checkpoint.size:,} events, this one is number {seq:,}. "
@@ -99,7 +106,9 @@ def _find(request: Request, person: Person, ledger: str, seq: int) -> Found:
             )
             return found
         answer = api.get(f"/v1/ledgers/{ledger}/proofs/inclusion", seq=seq, size=checkpoint.size)
-        found.steps = proofs.climb(proofs.leaf_hash(found.raw), seq - 1, checkpoint.size, _hashes(answer))
+        found.steps = proofs.climb(
+            proofs.leaf_hash(found.raw), seq - 1, checkpoint.size, _hashes(answer)
+        )
     except proofs.ProofError as error:
         found.failure = str(error)
     except LedgerProblem as problem:
@@ -109,10 +118,22 @@ def _find(request: Request, person: Person, ledger: str, seq: int) -> Found:
     return found
 
 
+def _checkpoint(api: Ledger, ledger: str, keys: proofs.Keys) -> proofs.Checkpoint:
+    """The newest checkpoint; one that was signed just now is given the time to be co-signed."""
+    newest = proofs.read_checkpoint(api.text(f"/v1/ledgers/{ledger}/checkpoints/latest"), keys)
+    deadline = time.monotonic() + WITNESS_SECONDS
+    checkpoint = newest
+    while not checkpoint.signed_by("witness") and keys.witness and time.monotonic() < deadline:
+        time.sleep(0.25)
+        note = api.text(f"/v1/ledgers/{ledger}/checkpoints/{newest.size}")
+        checkpoint = proofs.read_checkpoint(note, keys)
+    return checkpoint
+
+
 def _hashes(answer: dict[str, Any]) -> list[bytes]:
     """The audit path of the API's answer, from the leaf up. Errors: `ProofError`."""
     try:
-        return [base64.b64decode(item, validate=True) for item in answer["hashes"]]
+        return [base64.b64decode(item, validate=True) for item in answer["proof"]]
     except (KeyError, TypeError, binascii.Error) as error:
         raise proofs.ProofError("The ledger's proof can't be read.") from error
 

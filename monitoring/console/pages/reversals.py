@@ -59,7 +59,9 @@ def ask(
     back = "/reversals"
     if not LEDGER.match(ledger) or not transaction.strip().isdigit():
         text = "Choose a ledger and give the transaction’s seq, a whole number."
-        return problem_page(request, 422, "The request was not made", text, code="invalid_request", back=back)
+        return problem_page(
+            request, 422, "The request was not made", text, code="invalid_request", back=back
+        )
     api = _api(request, person)
     body: dict[str, Any] = {"transaction": int(transaction), "reason": reason.strip()}
     if request_key:
@@ -71,12 +73,19 @@ def ask(
             body["amount"] = str(minor)
         made = api.post(f"/v1/ledgers/{ledger}/reversals", body)
     except MoneyError as error:
-        return problem_page(request, 422, "The request was not made", str(error), code=error.code, back=back)
+        return problem_page(
+            request, 422, "The request was not made", str(error), code=error.code, back=back
+        )
     except LedgerProblem as problem:
         if problem.status in (401, 403):
             raise
         return problem_page(
-            request, problem.status, "The request was not made", problem.detail, code=problem.code, back=back
+            request,
+            problem.status,
+            "The request was not made",
+            problem.detail,
+            code=problem.code,
+            back=back,
         )
     return RedirectResponse(f"/reversals/{made['reversal']}", status_code=303)
 
@@ -91,7 +100,9 @@ def one(
     api = _api(request, person)
     found = api.get(f"/v1/reversals/{reversal}")
     original = api.get(f"/v1/ledgers/{found['ledger']}/transactions/{found['transaction']}")
-    approval = api.get(f"/v1/approvals/{found['approval']}") if person.may("approvals.read") else None
+    approval = (
+        api.get(f"/v1/approvals/{found['approval']}") if person.may("approvals.read") else None
+    )
     currency = original["entries"][0]["currency"]
     is_maker = approval is not None and approval["requested_by"] == person.actor
     return page(
@@ -131,7 +142,10 @@ def decide(
     except LedgerProblem as problem:
         if problem.status == 401:
             raise
-        if known["requested_by"] == person.actor and problem.code in ("forbidden", "maker_is_checker"):
+        if known["requested_by"] == person.actor and problem.code in (
+            "forbidden",
+            "maker_is_checker",
+        ):
             return problem_page(
                 request,
                 409,
@@ -142,6 +156,11 @@ def decide(
                 back=back,
             )
         return problem_page(
-            request, problem.status, "The decision was not taken", problem.detail, code=problem.code, back=back
+            request,
+            problem.status,
+            "The decision was not taken",
+            problem.detail,
+            code=problem.code,
+            back=back,
         )
     return RedirectResponse(back, status_code=303)

@@ -33,12 +33,14 @@ def _own_path(path: str) -> str:
     return path if is_own and "\\" not in path else "/"
 
 
-def _form(request: Request, next_page: str, *, status: int = 200, error: str = "", name: str = "") -> Response:
+def _form(
+    request: Request, next_page: str, *, status: int = 200, error: str = "", name: str = ""
+) -> Response:
     secret = request.cookies.get(SIGN_IN_COOKIE) or new_sign_in_secret()
     response = page(
         request,
         "sign_in.html",
-        status=status,
+        http_status=status,
         error=error,
         username=name,
         next_page=_own_path(next_page),
@@ -68,7 +70,13 @@ def sign_in(
     if not secret or not hmac.compare_digest(csrf.encode(), form_token(secret).encode()):
         raise ForeignForm
     if not username or not password:
-        return _form(request, next_page, status=422, error="Enter your user name and password.", name=username)
+        return _form(
+            request,
+            next_page,
+            status=422,
+            error="Enter your user name and password.",
+            name=username,
+        )
     try:
         session = Ledger(request.app.state.api).post(
             "/v1/sessions", {"username": username, "password": password}

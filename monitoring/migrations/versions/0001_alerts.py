@@ -25,7 +25,9 @@ def upgrade() -> None:
         )
         """
     )
-    op.execute("comment on table monitoring.alert_event is 'The alerts themselves: history, append-only.'")
+    op.execute(
+        "comment on table monitoring.alert_event is 'The alerts themselves: history, append-only.'"
+    )
     _projection()
     _records()
     op.execute(
