@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -35,6 +35,8 @@ from ledger_service.engine.protocol import (
 )
 
 _RETRY_S = 0.1
+_DOUBT_S = 1.0
+"""An answer that takes longer makes the client look whether the lease has moved."""
 
 
 class _Line:
@@ -55,10 +57,16 @@ class _Line:
         return cls(reader, writer)
 
     async def ask(
-        self, ledger: str, commands: list[Command], options: dict[str, Any], timeout_s: float
+        self,
+        ledger: str,
+        commands: list[Command],
+        options: dict[str, Any],
+        timeout_s: float,
+        is_holder: Callable[[], Awaitable[bool]],
     ) -> list[Verdict] | None:
         """The verdicts; None where this process does not hold the ledger.
 
+        A process may be stopped while its connection stands: so `is_holder` is asked now and then.
         Errors: ConnectionError and TimeoutError, after which the outcome is not known.
         """
         number = next(self._numbers)
@@ -72,7 +80,15 @@ class _Line:
             )
             self._writer.write(frame(request))
             await self._writer.drain()
-            return await asyncio.wait_for(answer, timeout_s)
+            until = time.monotonic() + timeout_s
+            while not answer.done():
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                await asyncio.wait({answer}, timeout=min(left, _DOUBT_S))
+                if not answer.done() and not await is_holder():
+                    raise ConnectionResetError
+            return answer.result()
         finally:
             self._waiting.pop(number, None)
 
@@ -141,7 +157,9 @@ class LedgerClient:
             try:
                 line = await self._line(ledger, left)
                 if line is not None:
-                    verdicts = await line.ask(ledger, batch, options, left)
+                    verdicts = await line.ask(
+                        ledger, batch, options, left, lambda: self._is_current(ledger)
+                    )
                     if verdicts is not None and not _was_cut_short(verdicts):
                         return verdicts
                     options["in_doubt"] = options["in_doubt"] or verdicts is not None
@@ -162,6 +180,11 @@ class LedgerClient:
         """Open a ledger (or find it open)."""
         verdicts = await self.submit(ALL_LEDGERS, [command], deadline_s=deadline_s)
         return verdicts[0]
+
+    async def _is_current(self, ledger: str) -> bool:
+        """Whether the process that was asked still holds the lease."""
+        address = await lease.address_of(await self._connections(), ledger)
+        return address is not None and address == self._addresses.get(ledger)
 
     async def _is_missing(self, ledger: str) -> bool:
         pool = await self._connections()

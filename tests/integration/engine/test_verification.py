@@ -1,0 +1,250 @@
+"""Tampering is found: by `tally verify`, by the offline verifier, by the witness."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ledger_service.engine import checkpoints, offline_verifier
+from ledger_service.engine.checkpoints import Publisher
+from ledger_service.engine.merkle import Tree, leaf_hash
+from ledger_service.engine.pack import write_pack
+from ledger_service.engine.verify import CHECKED, Keys, verify
+from tests.integration.engine.conftest import LEDGER, LOG_SEED, local_writer
+from tests.integration.engine.test_writer import A, B, opened, submit
+from tests.ledger_book import posting
+from tests.servers import LedgerDatabase
+
+LOG, WITNESS = (Ed25519PrivateKey.from_private_bytes(seed * 32) for seed in (b"l", b"w"))
+ORIGIN = "log.test"
+KEYS = Keys(checkpoints.public_bytes(LOG), checkpoints.public_bytes(WITNESS))
+LOG_PUBLIC = base64.b64encode(checkpoints.public_bytes(LOG)).decode()
+WITNESS_PUBLIC = base64.b64encode(checkpoints.public_bytes(WITNESS)).decode()
+
+
+async def posted(database: LedgerDatabase, count: int, *, name: str = "k") -> None:
+    """Post `count` transactions and publish a checkpoint after them, cosigned."""
+    import asyncpg
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(database.url("writer"))
+
+    async with local_writer(database) as writer:
+        await opened(writer)
+        await submit(writer, *[posting(f"{name}{n}", (A, 100), (B, -100)) for n in range(count)])
+    size = await Publisher(LOG, ORIGIN).publish(connect, LEDGER)
+    with psycopg.connect(database.owner_url) as connection:
+        row = connection.execute(
+            "select note from ledger.checkpoint where size = %s", (size,)
+        ).fetchone()
+        assert row is not None
+        line = checkpoints.cosign(checkpoints.parse(row[0]), "w.test", WITNESS, 1_780_000_000)
+        connection.execute(
+            "insert into ledger.cosignature values (%s, %s, 'w.test', %s)", (LEDGER, size, line)
+        )
+
+
+def tamper(admin_url: str, database: LedgerDatabase, *statements: str) -> None:
+    """As a superuser who switches every guard off."""
+    url = database.owner_url
+    name = url.rsplit("/", 1)[1].split("?")[0]
+    head = admin_url.rsplit("/", 1)[0]
+    with psycopg.connect(f"{head}/{name}") as connection:
+        connection.execute("set session_replication_role = replica")
+        for statement in statements:
+            connection.execute(statement)
+
+
+ONE_CENT = (
+    "update ledger.journal set bytes = convert_to(replace(convert_from(bytes, 'UTF8'), "
+    '\'"amount":"100"\', \'"amount":"101"\'), \'UTF8\') where seq = {seq}'
+)
+
+
+async def test_one_cent_changed_by_a_superuser_is_named_by_both_verifiers(
+    ledger_database: LedgerDatabase, postgres, tmp_path: Path
+) -> None:
+    await posted(ledger_database, 600)
+    assert verify(ledger_database.owner_url, None, full=True, keys=KEYS).findings == []
+    pack, state = tmp_path / "pack", tmp_path / "state.json"
+    keys = {"log_key": LOG_PUBLIC, "witness_key": WITNESS_PUBLIC}
+    size = write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
+    assert size == 605
+    command = [sys.executable, offline_verifier.__file__, str(pack), "--state", str(state)]
+    sound = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (sound.returncode, "SOUND: 605 events" in sound.stdout) == (0, True), sound.stdout
+    tamper(postgres.admin_url, ledger_database, ONE_CENT.format(seq=300))
+    report = verify(ledger_database.owner_url, LEDGER, full=False)
+    assert ("journal", 300, "bytes_changed") in {(f.table, f.seq, f.code) for f in report.findings}
+    write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
+    unsound = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert unsound.returncode == 1
+    assert "NOT SOUND" in unsound.stdout
+
+
+async def test_one_hash_changed_with_its_bytes_is_named_by_its_tile(
+    ledger_database: LedgerDatabase, postgres
+) -> None:
+    await posted(ledger_database, 600)
+    tamper(
+        postgres.admin_url,
+        ledger_database,
+        ONE_CENT.format(seq=300),
+        "update ledger.journal set leaf_hash = sha256('\\x00'::bytea || bytes) where seq = 300",
+    )
+    found = verify(ledger_database.owner_url, LEDGER, full=False).findings
+    assert ("tile", 300, "tile_differs") in {(f.table, f.seq, f.code) for f in found}
+    assert "checkpoint" in {f.table for f in found}
+
+
+CHANGES = {
+    "head": "update ledger.head set root = sha256(root)",
+    "account": "update ledger.account set currency = 'EUR' where account = 'customer:1:wallet'",
+    "balance": "update ledger.balance set debits = debits + 1 where debits > 0",
+    "posting_list": "update ledger.posting_list set amounts[1] = amounts[1] + 1 where number = 4",
+    "idempotency": "update ledger.idempotency set digest = sha256(digest) where seq = 9",
+    "reversal": "insert into ledger.reversal values ('simulated', 6, 7)",
+    "tile": "update ledger.tile set root = sha256(root)",
+    "checkpoint": "update ledger.checkpoint set note = replace(note, '605', '604')",
+    "cosignature": "update ledger.cosignature set line = replace(line, 'w.test', 'v.test')",
+    "lease": "insert into ledger.lease values ('nowhere', 'x', 'y', now())",
+    "journal": "delete from ledger.journal where seq = 77",
+}
+
+
+async def test_a_change_in_any_table_is_found_and_a_table_without_check_too(
+    ledger_database: LedgerDatabase, postgres
+) -> None:
+    assert set(CHANGES) == set(CHECKED)
+    await posted(ledger_database, 600)
+    tamper(postgres.admin_url, ledger_database, "create table ledger.novel (x int)")
+    codes = {f.code for f in verify(ledger_database.owner_url, None, full=False).findings}
+    assert codes == {"table_without_check"}
+    tamper(postgres.admin_url, ledger_database, "drop table ledger.novel")
+    url = ledger_database.owner_url
+    for table, statement in CHANGES.items():
+        name = f"changed_{table}"
+        postgres.drop_database(name)
+        changed = LedgerDatabase(
+            postgres.create_database(name, template=url.rsplit("/", 1)[1].split("?")[0])
+        )
+        tamper(postgres.admin_url, changed, statement)
+        findings = verify(changed.owner_url, None, full=True, keys=KEYS).findings
+        tables = {finding.table for finding in findings}
+        assert table in tables or (table == "cosignature" and "checkpoint" in tables), table
+        postgres.drop_database(name)
+
+
+def rewrite_history(database: LedgerDatabase, admin_url: str) -> str:
+    """As a superuser with the log's own key: change a cent, every hash above it, and sign again."""
+    with psycopg.connect(database.owner_url) as connection:
+        rows = connection.execute("select bytes from ledger.journal order by seq").fetchall()
+    contents = [raw for (raw,) in rows]
+    contents[50] = contents[50].replace(b'"amount":"100"', b'"amount":"101"')
+    tree, statements = Tree(), []
+    for number, content in enumerate(contents, 1):
+        hashed = leaf_hash(content)
+        if number == 51:
+            statements.append(
+                f"update ledger.journal set bytes = '\\x{content.hex()}', "
+                f"leaf_hash = '\\x{hashed.hex()}' where seq = {number}"
+            )
+        for tile in tree.append(hashed):
+            statements.append(
+                f"update ledger.tile set hashes = '\\x{tile.hashes.hex()}', "
+                f"root = '\\x{tile.root.hex()}' "
+                f"where level = {tile.level} and tile_index = {tile.index}"
+            )
+    note = checkpoints.sign(
+        checkpoints.Checkpoint(f"{ORIGIN}/{LEDGER}", tree.size, tree.root()), LOG
+    )
+    statements += [
+        f"update ledger.head set root = '\\x{tree.root().hex()}'",
+        "delete from ledger.cosignature",
+        "delete from ledger.checkpoint",
+        f"insert into ledger.checkpoint values "
+        f"('{LEDGER}', {tree.size}, '\\x{tree.root().hex()}', '{note}')",
+    ]
+    tamper(admin_url, database, *statements)
+    return note
+
+
+async def test_history_rewritten_with_the_signing_key_is_refused_by_witness_and_auditor(
+    ledger_database: LedgerDatabase, postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncpg
+
+    from ledger_service.engine.witness_service import Witness
+    from tests.ledger_api import serving
+
+    await posted(ledger_database, 600)
+    pack, state = tmp_path / "pack", tmp_path / "state.json"
+    keys = {"log_key": LOG_PUBLIC, "witness_key": ""}
+    write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
+    state.write_text(json.dumps(offline_verifier.verify(pack, {}, {"log": LOG_PUBLIC})))
+    settings = {"TALLYSTICK_WITNESS_PUBLIC_KEY": WITNESS_PUBLIC, "TALLYSTICK_LOG_KEY": LOG_SEED}
+    async with serving(ledger_database, monkeypatch, **settings) as api:
+        bridge = httpx.Client(transport=_Bridge(api), base_url="http://api")
+        witness = Witness(bridge, WITNESS, checkpoints.public_bytes(LOG), ORIGIN, tmp_path / "w")
+        await _in_thread(witness.look)
+        assert (witness.refused, witness.cosigned) == ({}, {LEDGER: 605})
+
+        async def connect() -> asyncpg.Connection:
+            return await asyncpg.connect(ledger_database.url("writer"))
+
+        async with local_writer(ledger_database) as writer:
+            await submit(writer, *[posting(f"m{n}", (A, 100), (B, -100)) for n in range(300)])
+        await Publisher(LOG, ORIGIN).publish(connect, LEDGER)
+        await _in_thread(witness.look)
+        assert (witness.refused, witness.cosigned) == ({}, {LEDGER: 905})
+        note = (await api.call("auditor", "GET", f"/v1/ledgers/{LEDGER}/checkpoints/latest")).text
+        assert "— log.test/witness " in note
+
+        rewrite_history(ledger_database, postgres.admin_url)
+        await _in_thread(witness.look)
+        assert LEDGER in witness.refused
+        latest = await api.call("auditor", "GET", f"/v1/ledgers/{LEDGER}/checkpoints/latest")
+        assert "witness" not in latest.text
+        async with local_writer(ledger_database) as writer:
+            await submit(writer, *[posting(f"n{n}", (A, 100), (B, -100)) for n in range(10)])
+        await Publisher(LOG, ORIGIN).publish(connect, LEDGER)
+        fresh = Witness(bridge, WITNESS, checkpoints.public_bytes(LOG), ORIGIN, tmp_path / "w")
+        await _in_thread(fresh.look)
+        assert LEDGER in fresh.refused
+    write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
+    offline_verifier.verify(pack, {}, {"log": LOG_PUBLIC})
+    with pytest.raises(offline_verifier.Failure, match="HISTORY WAS REWRITTEN"):
+        offline_verifier.verify(pack, json.loads(state.read_text()), {"log": LOG_PUBLIC})
+
+
+async def _in_thread(work) -> None:
+    import asyncio
+
+    await asyncio.to_thread(work)
+
+
+class _Bridge(httpx.BaseTransport):
+    """Lets the witness, which is not asynchronous, call the API in this loop, with its key."""
+
+    def __init__(self, api) -> None:
+        import asyncio
+
+        self._api = api
+        self._loop = asyncio.get_running_loop()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        import asyncio
+
+        call = self._api.call(
+            "service", request.method, str(request.url.raw_path, "ascii"), content=request.read()
+        )
+        answer = asyncio.run_coroutine_threadsafe(call, self._loop).result(30)
+        return httpx.Response(answer.status_code, content=answer.content, request=request)
