@@ -1,8 +1,8 @@
 """Canaries: an SSN and an account number that may stand nowhere outside the vault, and the search
 for them in whatever a test has made (P10).
 
-Send `CANARIES` through a door, then search: `in_database`, `in_directory` (topics' segments, landing,
-warehouse parts, logs, reports), `in_bytes`. Each gives the places where a canary was found.
+Send `CANARIES` through a door, then search: `in_database`, `in_directory` (topics' segments,
+landing, warehouse parts, logs, reports), `in_bytes`. Each gives the places where one was found.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def in_value(value: Any) -> bool:
 
 
 async def in_database(owner: asyncpg.Connection) -> list[str]:
-    """Columns that hold a canary, of every table of every schema: the vault's too, where everything
-    personal must be sealed."""
+    """Columns that hold a canary, of every table of every schema: the vault's too, where all that
+    is personal must be sealed."""
     tables = await owner.fetch(
         """select table_schema, table_name from information_schema.tables
             where table_type = 'BASE TABLE'
@@ -57,7 +57,7 @@ async def in_database(owner: asyncpg.Connection) -> list[str]:
 
 
 def in_directory(folder: Path) -> list[str]:
-    """Files under `folder` with a canary in their names or contents; Parquet is read, gzip opened."""
+    """Files under `folder` with a canary in name or content; Parquet is read, gzip opened."""
     return sorted(
         str(path.relative_to(folder))
         for path in folder.rglob("*")

@@ -69,7 +69,6 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=BODY_MAX_BYTES,
     )
     app.state.keys = KeyCache()
     app.state.draining = False
@@ -80,7 +79,7 @@ def create_app() -> FastAPI:
             # What a route asks for is part of its public description.
             permission = " ".join(permissions_of(route.dependant)) or "none"
             route.openapi_extra = {**(route.openapi_extra or {}), "x-permission": permission}
-        app.include_router(resource.router)
+        app.include_router(resource.router, max_body_size=BODY_MAX_BYTES)
     return app
 
 

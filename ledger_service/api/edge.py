@@ -42,20 +42,30 @@ class Edge:
         request_id = _request_id(scope)
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
-        status = 0
+        status, replaced = 0, False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_own(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": [*message["headers"], *_own_headers(request_id)]}
             await send(message)
 
+        async def send_through(message: Message) -> None:
+            nonlocal replaced
+            is_start = message["type"] == "http.response.start"
+            if is_start and message["status"] == 413 and not _is_problem(message):
+                # The framework's own limit answers in plain text, from below our handlers.
+                replaced = True
+                await render(Problem("body_too_large"), request_id)(scope, receive, send_own)
+            elif not replaced:
+                await send_own(message)
+
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 _refuse_nul(scope)
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, send_through)
             except ClientDisconnect:
                 status = 499
             except Exception as error:  # noqa: BLE001 - the last catch
@@ -65,7 +75,7 @@ class Edge:
                 if status:
                     # The answer is under way: cutting it off says that it is not whole.
                     raise _CutOff from None
-                await render(problem, request_id)(scope, receive, send_with_id)
+                await render(problem, request_id)(scope, receive, send_own)
             finally:
                 _log_request(scope, status, began)
 
@@ -83,6 +93,10 @@ def _request_id(scope: Scope) -> str:
     """The caller's X-Request-Id if it is a UUID, which can hold nothing else; or a new one."""
     given = dict(scope["headers"]).get(b"x-request-id", b"")
     return given.decode("ascii").lower() if _UUID.match(given) else str(uuid.uuid4())
+
+
+def _is_problem(start: Message) -> bool:
+    return (b"content-type", b"application/problem+json") in start["headers"]
 
 
 def _own_headers(request_id: str) -> list[tuple[bytes, bytes]]:

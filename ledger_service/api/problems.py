@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 from fastapi import FastAPI
@@ -120,12 +120,12 @@ def problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - a table, written
                 error.code, str(error), headers={"Retry-After": str(wait)} if wait else None
             )
         case PartyRefusal():
-            return Problem(error.code, str(error), **error.facts)
+            return Problem(error.code, str(error), headers=None, **error.facts)
         case IdentifierError() | MoneyError():
             return Problem(error.code, str(error))
         case HTTPException():
             code = _FROM_HTTP.get(error.status_code, "internal_error")
-            headers: Mapping[str, str] = error.headers or {}
+            headers = cast("dict[str, str]", error.headers or {})
             return Problem(code, headers=headers)
         case asyncpg.DataError() | asyncpg.CharacterNotInRepertoireError() | UnicodeEncodeError():
             return Problem("bad_text")

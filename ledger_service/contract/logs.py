@@ -10,20 +10,39 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import structlog
+import structlog.tracebacks
 
 from ledger_service.contract.identifiers import looks_personal
 
 _OWN_FIELDS = frozenset({"timestamp", "level", "event", "service"})
 
 
+# Without the frames' local variables: they hold whatever a caller sent.
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
 def _mask(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name, value in line.items():
-        if name not in _OWN_FIELDS and isinstance(value, str) and looks_personal(value):
-            line[name] = "[masked]"
+        if name not in _OWN_FIELDS:
+            line[name] = _masked(value)
     return line
+
+
+def _masked(value: object) -> object:
+    """`value` with every text that looks personal replaced, at any depth."""
+    if isinstance(value, str):
+        return "[masked]" if looks_personal(value) else value
+    if isinstance(value, dict):
+        inner = cast("dict[object, object]", value)
+        return {_masked(key): _masked(one) for key, one in inner.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(one) for one in cast("list[object]", value)]
+    return value
 
 
 def configure(service: str, level: str = "info") -> None:
@@ -33,7 +52,7 @@ def configure(service: str, level: str = "info") -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            _tracebacks,
             _mask,
             structlog.processors.JSONRenderer(),
         ],

@@ -98,7 +98,8 @@ async def test_a_value_moved_to_another_place_does_not_open(api: Api):
     eve = await register(api, tax_id="111-22-3333", name="Eve")
     await api.owner.execute(
         """update vault.field f set sealed = o.sealed from vault.field o
-            where f.party_id = $1 and f.field = 'address' and o.party_id = $1 and o.field = 'tax_id'""",
+            where f.party_id = $1 and f.field = 'address'
+              and o.party_id = $1 and o.field = 'tax_id'""",
         ada,
     )
     answer = await reveal(api, ada, "address")

@@ -25,10 +25,7 @@ async def test_the_chain_holds_and_names_what_was_changed(api: Api):
     await fill(api, 20)
     assert await audit.verify_chain(api.pool) == audit.Verdict(20, None)
     for tampering, broken_at in (
-        (
-            "update security.audit_log set content = replace(content, 'done', 'gone') where seq = 7",
-            7,
-        ),
+        ("update security.audit_log set content = content || ' ' where seq = 7", 7),
         ("delete from security.audit_log where seq = 12", 12),
         ("delete from security.audit_log where seq = 20", 20),
         ("update security.audit_log set seq = 21 where seq = 20", 20),

@@ -1,4 +1,4 @@
-"""The vault's envelopes: bound to their place, opened by listed keys only; tokens without digits."""
+"""The vault's envelopes, bound to their place, opened by listed keys only; and its tokens."""
 
 from __future__ import annotations
 

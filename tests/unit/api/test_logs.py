@@ -1,0 +1,33 @@
+"""Log lines: what looks personal is masked at any depth, and no traceback shows local variables."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+PROGRAM = """
+import structlog
+from ledger_service.contract import logs
+logs.configure("test")
+secret = "Ada Canary"
+try:
+    raise ValueError("bad value 078-05-1120 from the caller")
+except ValueError:
+    structlog.get_logger().exception(
+        "test.failed", where={"deep": ["904417723651", "fine"]}, count=904417723651
+    )
+"""
+
+
+def test_a_line_is_masked_and_shows_no_locals():
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    line = json.loads(run.stderr)
+    assert "078-05-1120" not in run.stderr
+    assert "Ada Canary" not in run.stderr
+    assert line["where"] == {"deep": ["[masked]", "fine"]}
+    assert line["count"] == 904417723651
+    assert line["exception"][0]["exc_type"] == "ValueError"
+    assert line["exception"][0]["exc_value"] == "[masked]"
