@@ -9,7 +9,7 @@ with persons as (
         person,
         person_kind
     from {{ ref('int_monitored_entries') }}
-    where channel = 'cash'
+    where channel = 'cash' and amount > 0
     union distinct
     select
         ledger,
@@ -18,7 +18,7 @@ with persons as (
         conductor,
         'party'
     from {{ ref('int_monitored_entries') }}
-    where channel = 'cash' and conductor is not null
+    where channel = 'cash' and amount > 0 and conductor is not null
 )
 
 select

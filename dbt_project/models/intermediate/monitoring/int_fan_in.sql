@@ -44,6 +44,7 @@ inflows as (
         on entries.ledger = starts.ledger and entries.account = starts.account
     where
         entries.direction = 'in'
+        and entries.amount > 0
         and not entries.is_own_transfer
         and entries.counterparty is not null
 ),

@@ -1,61 +1,16 @@
--- Customers' movements as the rules see them: what was reversed is gone (a partial reversal takes
--- its part), reversals themselves and opening balances are no movements.
-with reversals as (
-    select
-        ledger,
-        reverses_seq as seq,
-        account,
-        case when side = 'debit' then 'credit' else 'debit' end as side,
-        {{ sum_money('amount') }} as amount
-    from {{ ref('entries') }}
-    where reverses_seq is not null and account like 'customer:%'
-    group by ledger, reverses_seq, account, side
-),
+{{ config(materialized='incremental', unique_key=['ledger', 'seq', 'entry_no']) }}
 
-candidates as (
-    select
-        entries.ledger,
-        entries.seq,
-        entries.entry_no,
-        entries.account,
-        entries.side,
-        entries.amount,
-        entries.currency,
-        entries.exponent,
-        entries.kind,
-        entries.channel,
-        entries.effective_at,
-        entries.effective_date,
-        entries.business_date,
-        accounts.owner,
-        coalesce(reversals.amount, 0) as reversed,
-        sum(entries.amount) over (
-            partition by entries.ledger, entries.seq, entries.account, entries.side
-            order by entries.entry_no
-            rows between unbounded preceding and current row
-        ) - entries.amount as before
-    from {{ ref('entries') }} as entries
-    inner join {{ ref('accounts') }} as accounts
-        on entries.ledger = accounts.ledger and entries.account = accounts.account
-    left join reversals
-        on
-            entries.ledger = reversals.ledger
-            and entries.seq = reversals.seq
-            and entries.account = reversals.account
-            and entries.side = reversals.side
-    where
-        entries.account like 'customer:%'
-        and entries.reverses_seq is null
-        and entries.kind <> 'opening_balance'
-),
-
-remaining as (
+-- Customers' movements as the rules see them: reversals and opening balances are no movements, and
+-- `amount` is what reversals left of an entry (0 where nothing is left). Incremental by `seq`: what
+-- a new reversal takes back is written again.
+with arrived as (
     select
         ledger,
         seq,
         entry_no,
         account,
         side,
+        amount,
         currency,
         exponent,
         kind,
@@ -63,10 +18,106 @@ remaining as (
         effective_at,
         effective_date,
         business_date,
-        owner,
-        cast(amount - least(amount, greatest(0, reversed - before)) as bigint) as amount
-    from candidates
-    where reversed - before < amount
+        reverses_seq
+    from {{ ref('entries') }}
+    where account like 'customer:%' and {{ new_since() }}
+),
+
+affected as (
+    {% if is_incremental() %}
+        select *
+        from arrived
+        union all
+        select
+            entries.ledger,
+            entries.seq,
+            entries.entry_no,
+            entries.account,
+            entries.side,
+            entries.amount,
+            entries.currency,
+            entries.exponent,
+            entries.kind,
+            entries.channel,
+            entries.effective_at,
+            entries.effective_date,
+            entries.business_date,
+            entries.reverses_seq
+        from {{ ref('entries') }} as entries
+        inner join (
+            select distinct
+                ledger,
+                reverses_seq
+            from arrived
+            where reverses_seq is not null
+        ) as newly_reversed
+            on
+                entries.ledger = newly_reversed.ledger
+                and entries.seq = newly_reversed.reverses_seq
+        where
+            entries.account like 'customer:%'
+            and not {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
+    {% else %}
+        select *
+        from arrived
+    {% endif %}
+),
+
+movements as (
+    select *
+    from affected
+    where reverses_seq is null and kind <> 'opening_balance'
+),
+
+reversals as (
+    select
+        ledger,
+        reverses_seq as seq,
+        account,
+        case when side = 'debit' then 'credit' else 'debit' end as side,
+        {{ sum_money('amount') }} as amount,
+        max(seq) as last_seq
+    from {{ ref('entries') }}
+    where reverses_seq is not null and account like 'customer:%'
+    group by ledger, reverses_seq, account, side
+),
+
+-- A partial reversal takes from the first entry of an account and side, then from the next.
+taken_back as (
+    select
+        movements.ledger,
+        movements.seq,
+        movements.entry_no,
+        reversals.last_seq,
+        least(
+            movements.amount,
+            greatest(
+                0,
+                reversals.amount + movements.amount - sum(movements.amount) over (
+                    partition by
+                        movements.ledger, movements.seq, movements.account, movements.side
+                    order by movements.entry_no
+                    rows between unbounded preceding and current row
+                )
+            )
+        ) as amount
+    from movements
+    inner join reversals
+        on
+            movements.ledger = reversals.ledger
+            and movements.seq = reversals.seq
+            and movements.account = reversals.account
+            and movements.side = reversals.side
+),
+
+owned as (
+    select
+        movements.*,
+        accounts.owner,
+        coalesce(accounts.owner, movements.account) as person
+    from movements
+    inner join {{ ref('accounts') }} as accounts
+        on movements.ledger = accounts.ledger and movements.account = accounts.account
 ),
 
 -- Who stands on the other side of a transfer between customers.
@@ -76,37 +127,43 @@ sides as (
         seq,
         side,
         min(account) as account,
-        min(coalesce(owner, account)) as person
-    from remaining
+        min(person) as person
+    from owned
     group by ledger, seq, side
 )
 
 select
-    remaining.ledger,
-    remaining.seq,
-    remaining.entry_no,
-    remaining.account,
-    coalesce(remaining.owner, remaining.account) as person,
-    case when remaining.owner is null then 'account' else 'party' end as person_kind,
-    case when remaining.side = 'credit' then 'in' else 'out' end as direction,
-    remaining.amount,
-    remaining.currency,
-    remaining.exponent,
-    remaining.kind,
-    remaining.channel,
-    remaining.effective_at,
-    remaining.effective_date,
-    {{ day_number('remaining.effective_date') }} as day_no,
-    {{ microseconds('remaining.effective_at') }} as moment,
-    remaining.business_date,
+    owned.ledger,
+    owned.seq,
+    owned.entry_no,
+    owned.account,
+    owned.person,
+    case when owned.owner is null then 'account' else 'party' end as person_kind,
+    case when owned.side = 'credit' then 'in' else 'out' end as direction,
+    cast(owned.amount - coalesce(taken_back.amount, 0) as bigint) as amount,
+    owned.currency,
+    owned.exponent,
+    owned.kind,
+    owned.channel,
+    owned.effective_at,
+    owned.effective_date,
+    {{ day_number('owned.effective_date') }} as day_no,
+    {{ microseconds('owned.effective_at') }} as moment,
+    owned.business_date,
     transactions.conductor,
     coalesce(sides.account, transactions.counterparty) as counterparty,
-    coalesce(sides.person = coalesce(remaining.owner, remaining.account), false) as is_own_transfer
-from remaining
-left join {{ ref('transactions') }} as transactions
-    on remaining.ledger = transactions.ledger and remaining.seq = transactions.seq
+    coalesce(sides.person = owned.person, false) as is_own_transfer,
+    greatest(owned.seq, coalesce(taken_back.last_seq, 0)) as last_seq
+from owned
+inner join {{ ref('transactions') }} as transactions
+    on owned.ledger = transactions.ledger and owned.seq = transactions.seq
 left join sides
     on
-        remaining.ledger = sides.ledger
-        and remaining.seq = sides.seq
-        and remaining.side <> sides.side
+        owned.ledger = sides.ledger
+        and owned.seq = sides.seq
+        and owned.side <> sides.side
+left join taken_back
+    on
+        owned.ledger = taken_back.ledger
+        and owned.seq = taken_back.seq
+        and owned.entry_no = taken_back.entry_no

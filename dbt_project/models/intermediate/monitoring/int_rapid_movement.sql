@@ -13,6 +13,40 @@ with parameters as (
     ) }}
 ),
 
+-- Inflows after which the account is as good as empty at the end of one of the days that the hours
+-- touch. Few accounts have any, so this comes first.
+emptied as (
+    select
+        entries.ledger,
+        entries.account,
+        parameters.version,
+        entries.seq,
+        entries.entry_no
+    from {{ ref('int_monitored_entries') }} as entries
+    inner join parameters
+        on entries.ledger = parameters.ledger and entries.currency = parameters.currency
+    inner join {{ ref('account_balances_daily') }} as daily
+        on
+            entries.ledger = daily.ledger
+            and entries.account = daily.account
+            and daily.balance_date >= entries.effective_date
+            and daily.balance_date
+            <= {{ add_days('entries.effective_date', quotient('parameters.window_hours + 23', 24)) }}
+    where
+        entries.direction = 'in'
+        and not entries.is_own_transfer
+        and entries.amount >= parameters.min_inflow
+    group by
+        entries.ledger, entries.account, parameters.version, entries.seq, entries.entry_no,
+        entries.amount, parameters.balance_percent
+    having min(daily.balance) * 100 <= entries.amount * parameters.balance_percent
+),
+
+emptied_accounts as (
+    select distinct {{ subject }}
+    from emptied
+),
+
 moves as (
     select
         entries.ledger,
@@ -33,7 +67,12 @@ moves as (
     from {{ ref('int_monitored_entries') }} as entries
     inner join parameters
         on entries.ledger = parameters.ledger and entries.currency = parameters.currency
-    where not entries.is_own_transfer
+    inner join emptied_accounts
+        on
+            entries.ledger = emptied_accounts.ledger
+            and entries.account = emptied_accounts.account
+            and parameters.version = emptied_accounts.version
+    where not entries.is_own_transfer and entries.amount > 0
 ),
 
 -- A probe stands where an inflow's hours end, and reads how much had gone out by then.
@@ -82,8 +121,6 @@ forwarded as (
         moves.amount,
         moves.day_no,
         moves.effective_date,
-        parameters.balance_percent,
-        parameters.window_hours,
         parameters.min_times,
         parameters.period_days,
         {{ in_force('moves.effective_date') }} as is_in_force
@@ -111,28 +148,6 @@ forwarded as (
             and at_end.is_probe = 1
     where
         (at_end.outflow - at_start.outflow) * 100 >= moves.amount * parameters.forwarded_percent
-),
-
--- The account is as good as empty at the end of one of the days that the hours touch.
-emptied as (
-    select
-        forwarded.ledger,
-        forwarded.account,
-        forwarded.version,
-        forwarded.seq,
-        forwarded.entry_no
-    from forwarded
-    inner join {{ ref('account_balances_daily') }} as daily
-        on
-            forwarded.ledger = daily.ledger
-            and forwarded.account = daily.account
-            and daily.balance_date >= forwarded.effective_date
-            and daily.balance_date
-            <= {{ add_days('forwarded.effective_date', quotient('forwarded.window_hours + 23', 24)) }}
-    group by
-        forwarded.ledger, forwarded.account, forwarded.version, forwarded.seq, forwarded.entry_no,
-        forwarded.amount, forwarded.balance_percent
-    having min(daily.balance) * 100 <= forwarded.amount * forwarded.balance_percent
 ),
 
 passes as (
