@@ -28,7 +28,7 @@ class Part:
     settings: tuple[str, ...] = ()
     """Settings it gets, without the prefix TALLYSTICK_."""
     role: str | None = None
-    """Login of its DATABASE_URL."""
+    """Login of its DATABASE_URL; `owner` is the database's owner."""
     api_key: str | None = None
     """Identity of its API_KEY."""
     ports: tuple[str, ...] = ()
@@ -80,10 +80,7 @@ _PARTS = [
         "witness", needs=("api",), api_key="witness", ports=("witness.health",),
         settings=("API_URL", "API_KEY", "WITNESS_KEY", "LOG_PUBLIC_KEY", _HEALTH),
     ),
-    Part(
-        "bank", needs=("api",), api_key="bank", ports=("bank",),
-        settings=("LISTEN", "BANK_SECRET", "API_URL", "API_KEY"),
-    ),
+    Part("bank", ports=("bank",), settings=("LISTEN", "BANK_SECRET")),
     Part(
         "worker", needs=("api", "temporal"), role="worker", api_key="worker",
         ports=("worker.health",),
@@ -123,15 +120,15 @@ GIVEN_BY_ADDRESS = {
 _API = ("API_URL", "API_KEY")
 _BANK = ("BANK_URL", "BANK_SECRET")
 _PUBLIC = ("LOG_PUBLIC_KEY", "WITNESS_PUBLIC_KEY")
-_DATABASE = ("OWNER_DATABASE_URL", "DATABASE_URL")
 _COMMANDS = [
     Part("migrate", "step", settings=("OWNER_DATABASE_URL",)),
     Part("monitor", "step", settings=("DATABASE_URL", "API_URL"), role="monitor"),
     Part("identities", "step", settings=("ENV", "DATABASE_URL", "TOKEN_KEY"), role="api"),
-    Part("verify", "step", settings=(*_DATABASE, "KAFKA_BOOTSTRAP", *_PUBLIC), role="api"),
-    Part("pack", "step", settings=(*_API, "DATABASE_URL", *_PUBLIC), role="api", api_key="loader"),
-    Part("load", "step", settings=(*_API, *_BANK), api_key="loader"),
-    Part("simulate", "step", settings=(*_API, *_BANK), api_key="simulator"),
+    # an auditor's commands read every table, so they come as the owner
+    Part("verify", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),
+    Part("pack", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),
+    Part("load", "step", settings=(*_API, *_BANK), api_key="integrator"),
+    Part("simulate", "step", settings=(*_API, *_BANK), api_key="integrator"),
     Part("statements", "step", settings=(*_API, *_BANK), api_key="bank"),
     Part("pipeline", "step", settings=("KAFKA_BOOTSTRAP", *_API), api_key="pipelines"),
     Part("snapshot", "step"),

@@ -81,6 +81,8 @@ def public_half(seed: str) -> str:
 def _database_url(home: Home, part: Part) -> str:
     role = part.role or "api"
     owner = owner_url(home)
+    if role == "owner":
+        return owner
     name = logins.login(logins.database_of(owner), role)
     return logins.with_credentials(owner, name, login_passwords(home)[role])
 
