@@ -165,7 +165,7 @@ def _reversal(http: httpx.Client, services: Services) -> None:
     path = f"{L}/transactions/{seq}:reverse"
     assert code(http.post(path, json=reverse)) == (422, "approval_invalid")
     content = reversal_content(
-        ledger="simulated", transaction=seq, amount=3, reason="duplicate", reversal="rev_1"
+        ledger="simulated", transaction=seq, amount="3", reason="duplicate", reversal="rev_1"
     )
     with psycopg.connect(services.owner_url) as connection:
         connection.execute(

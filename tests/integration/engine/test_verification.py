@@ -79,13 +79,13 @@ async def test_one_cent_changed_by_a_superuser_is_named_by_both_verifiers(
     size = write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
     assert size == 605
     command = [sys.executable, offline_verifier.__file__, str(pack), "--state", str(state)]
-    sound = subprocess.run(command, capture_output=True, text=True, check=False)
+    sound = await _run(command)
     assert (sound.returncode, "SOUND: 605 events" in sound.stdout) == (0, True), sound.stdout
     tamper(postgres.admin_url, ledger_database, ONE_CENT.format(seq=300))
     report = verify(ledger_database.owner_url, LEDGER, full=False)
     assert ("journal", 300, "bytes_changed") in {(f.table, f.seq, f.code) for f in report.findings}
     write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
-    unsound = subprocess.run(command, capture_output=True, text=True, check=False)
+    unsound = await _run(command)
     assert unsound.returncode == 1
     assert "NOT SOUND" in unsound.stdout
 
@@ -157,21 +157,21 @@ def rewrite_history(database: LedgerDatabase, admin_url: str) -> str:
                 f"update ledger.journal set bytes = '\\x{content.hex()}', "
                 f"leaf_hash = '\\x{hashed.hex()}' where seq = {number}"
             )
-        for tile in tree.append(hashed):
-            statements.append(
-                f"update ledger.tile set hashes = '\\x{tile.hashes.hex()}', "
-                f"root = '\\x{tile.root.hex()}' "
-                f"where level = {tile.level} and tile_index = {tile.index}"
-            )
+        statements += [
+            f"update ledger.tile set hashes = '\\x{tile.hashes.hex()}', "
+            f"root = '\\x{tile.root.hex()}' "
+            f"where level = {tile.level} and tile_index = {tile.index}"
+            for tile in tree.append(hashed)
+        ]
     note = checkpoints.sign(
         checkpoints.Checkpoint(f"{ORIGIN}/{LEDGER}", tree.size, tree.root()), LOG
     )
+    inserted = f"('{LEDGER}', {tree.size}, '\\x{tree.root().hex()}', '{note}')"
     statements += [
         f"update ledger.head set root = '\\x{tree.root().hex()}'",
         "delete from ledger.cosignature",
         "delete from ledger.checkpoint",
-        f"insert into ledger.checkpoint values "
-        f"('{LEDGER}', {tree.size}, '\\x{tree.root().hex()}', '{note}')",
+        f"insert into ledger.checkpoint values {inserted}",
     ]
     tamper(admin_url, database, *statements)
     return note
@@ -223,6 +223,14 @@ async def test_history_rewritten_with_the_signing_key_is_refused_by_witness_and_
     offline_verifier.verify(pack, {}, {"log": LOG_PUBLIC})
     with pytest.raises(offline_verifier.Failure, match="HISTORY WAS REWRITTEN"):
         offline_verifier.verify(pack, json.loads(state.read_text()), {"log": LOG_PUBLIC})
+
+
+async def _run(command: list[str]) -> subprocess.CompletedProcess:
+    import asyncio
+
+    return await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=False
+    )
 
 
 async def _in_thread(work) -> None:

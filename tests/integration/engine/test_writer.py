@@ -23,7 +23,16 @@ A, B = "customer:1:wallet", "customer:2:wallet"
 def submit(writer: LedgerWriter, *commands: Command, linked: bool = False) -> asyncio.Future:
     """Queue commands; gives the future of their verdicts."""
     answer = asyncio.get_running_loop().create_future()
-    writer.offer(Submission(list(commands), linked, deadline_in(30), False, True, answer))
+    writer.offer(
+        Submission(
+            list(commands),
+            linked,
+            deadline_in(30),
+            in_doubt=False,
+            with_events=True,
+            answer=answer,
+        )
+    )
     return answer
 
 

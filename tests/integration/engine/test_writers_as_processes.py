@@ -1,4 +1,4 @@
-"""Writers as processes: stopped past the lease, killed under load, drained; judged by the client."""
+"""Writers as processes: stopped past the lease, killed under load, drained."""
 
 from __future__ import annotations
 
@@ -82,7 +82,17 @@ async def _line_to(address: str):
 def _framed(number: int, command) -> bytes:
     from ledger_service.engine.protocol import Request, frame
 
-    return frame(Request(number, LEDGER, [command], False, 120_000, False, True))
+    return frame(
+        Request(
+            number,
+            LEDGER,
+            [command],
+            linked=False,
+            deadline_ms=120_000,
+            in_doubt=False,
+            with_events=True,
+        )
+    )
 
 
 async def _answers(reader: asyncio.StreamReader, count: int) -> dict:
@@ -181,10 +191,11 @@ async def test_who_does_not_know_the_secret_is_cut_off_and_an_unknown_ledger_is_
     await stranger.close()
     (mine,) = await client.submit(LEDGER, [pay("k")])
     assert not mine.replayed
+    address = await holder_address(ledger_database)
+    reader, writer = await _line_to_with(address or "", "guess")
     with pytest.raises(asyncio.IncompleteReadError):
-        reader, writer = await _line_to_with((await holder_address(ledger_database)) or "", "guess")
         await asyncio.wait_for(reader.readexactly(1), 10)
-        writer.close()
+    writer.close()
 
 
 async def _line_to_with(address: str, secret: str):
