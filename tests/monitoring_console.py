@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import msgspec
 import uvicorn
+from fastapi import FastAPI
 from psycopg_pool import ConnectionPool
 
 from ledger_service.stack.home import free_port
@@ -36,6 +38,12 @@ class Console(NamedTuple):
     ledger: StandIn
     pool: ConnectionPool[Connection]
     marts: Marts
+    app: FastAPI
+
+    def give_dagster(self, url: str) -> None:
+        """Let the console's proxy lead to `url`."""
+        state = self.app.state
+        state.settings = msgspec.structs.replace(state.settings, dagster_url=url)
 
     def browser(self, user: str) -> httpx.Client:
         """An HTTP client that is signed in as `user`; its cookies are the browser's."""
@@ -57,7 +65,7 @@ class Console(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(database_url: str, folder: Path, *, dagster_url: str = "") -> Iterator[Console]:
+def running(database_url: str, folder: Path) -> Iterator[Console]:
     """A console with three alerts, two breaks and a day's report."""
     house = House(folder / "snapshots")
     house.publish()
@@ -73,19 +81,20 @@ def running(database_url: str, folder: Path, *, dagster_url: str = "") -> Iterat
             snapshots=folder / "snapshots",
             reports=folder / "reports",
             data_docs=folder / "data_docs",
-            dagster_url=dagster_url,
+            dagster_url="",
             dagster_secret="from the console",
             keys=Keys(ledger.public(ledger.log_key), ledger.public(ledger.witness_key)),
             secure_cookies=False,
         )
-        with _served(create_app(settings, pool)) as url:
-            console = Console(url, house, ledger, pool, Marts(folder / "snapshots"))
+        app = create_app(settings, pool)
+        with _served(app) as url:
+            console = Console(url, house, ledger, pool, Marts(folder / "snapshots"), app)
             console.intake()
             yield console
 
 
 @contextlib.contextmanager
-def _served(app: object) -> Iterator[str]:
+def _served(app: FastAPI) -> Iterator[str]:
     port = free_port()
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
     server = uvicorn.Server(config)

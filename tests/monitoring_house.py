@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 import msgspec
+import pyarrow as pa
 
 from ledger_service.contract import events, snapshots
 
@@ -139,10 +140,10 @@ def postings() -> list[Posting]:
 class House:
     """A ledger's events and what the pipelines would publish of them."""
 
-    def __init__(self, snapshots_folder: Path) -> None:
+    def __init__(self, snapshots_folder: Path, *, version: int = 0) -> None:
         self.folder = snapshots_folder
         self.journal: list[events.JournalEvent] = []
-        self.version = 0
+        self.version = version
         self._open_accounts()
         for posting in postings():
             self.post(posting)
@@ -358,59 +359,55 @@ class House:
         snapshots.write_atomically(self.folder / name / "CURRENT", file.encode())
 
     def _general(self, database: duckdb.DuckDBPyConnection) -> None:
-        database.execute(
-            "create table raw_accounts (account text, account_class text, normal_side text, custodial boolean, gl_code text, owner text, seq bigint)"
-        )
-        database.execute(
-            "create table raw_transactions (seq bigint, kind text, channel text, effective_at timestamp, day date, reference text, counterparty text, reverses bigint, entry_count integer)"
-        )
-        database.execute(
-            "create table raw_entries (seq bigint, entry_no integer, account text, side text, amount bigint)"
-        )
-        for event in self.journal:
-            if isinstance(event, events.AccountOpened):
-                database.execute(
-                    "insert into raw_accounts values (?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        event.account,
-                        event.account_class,
-                        event.normal_side,
-                        event.custodial,
-                        event.gl_code,
-                        event.owner,
-                        event.seq,
-                    ],
-                )
-        database.executemany(
-            "insert into raw_transactions values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                [
-                    e.seq,
-                    e.kind,
-                    e.context.channel,
-                    e.effective_at[:-1],
-                    e.effective_date,
-                    e.context.rail_reference,
-                    e.context.counterparty,
-                    e.reverses,
-                    len(e.entries),
-                ]
-                for e in self.transactions()
+        accounts = [event for event in self.journal if isinstance(event, events.AccountOpened)]
+        raw = {
+            "raw_accounts": [
+                {name: getattr(event, name) for name in _ACCOUNT_FIELDS} for event in accounts
             ],
-        )
-        database.executemany(
-            "insert into raw_entries values (?, ?, ?, ?, ?)",
-            [
-                [e.seq, number, entry.account, entry.side, int(entry.amount)]
-                for e in self.transactions()
-                for number, entry in enumerate(e.entries)
+            "raw_transactions": [
+                {
+                    "seq": event.seq,
+                    "kind": event.kind,
+                    "channel": event.context.channel,
+                    "effective_at": dt.datetime.fromisoformat(event.effective_at).replace(
+                        tzinfo=None
+                    ),
+                    "day": dt.date.fromisoformat(event.effective_date),
+                    "reference": event.context.rail_reference,
+                    "counterparty": event.context.counterparty,
+                    "reverses": event.reverses,
+                    "entry_count": len(event.entries),
+                }
+                for event in self.transactions()
             ],
-        )
+            "raw_entries": [
+                {
+                    "seq": event.seq,
+                    "entry_no": number,
+                    "account": entry.account,
+                    "side": entry.side,
+                    "amount": int(entry.amount),
+                }
+                for event in self.transactions()
+                for number, entry in enumerate(event.entries)
+            ],
+        }
+        for name, rows in raw.items():
+            database.register(name, pa.Table.from_pylist(rows))
         for statement in (Path(__file__).parent / "monitoring_house.sql").read_text().split(";"):
             if statement.strip():
                 database.execute(statement.replace("CANARY", CANARY.replace("'", "''")))
 
 
+_ACCOUNT_FIELDS = (
+    "account",
+    "account_class",
+    "normal_side",
+    "custodial",
+    "gl_code",
+    "owner",
+    "seq",
+)
 GENERAL = (
     "accounts", "transactions", "entries", "account_balances_daily", "account_balances_current", "trial_balance_daily",
     "statement_lines", "reconciliation_breaks", "reconciliation_days", "build",

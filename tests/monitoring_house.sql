@@ -6,8 +6,8 @@ select 'simulated' as ledger, account, 'USD' as currency, 2 as exponent, account
 create table transactions as
 select 'simulated' as ledger, t.seq, t.kind, t.channel, t.effective_at, t.day as effective_date, t.day as business_date,
        t.effective_at + interval 1 hour as recorded_at, t.day as recorded_date, t.reference as rail_reference, t.counterparty,
-       'US' as counterparty_country, null::varchar as conductor, t.reverses as reverses_seq,
-       (select min(r.seq) from raw_transactions r where r.reverses = t.seq) as reversed_by_seq,
+       'US' as counterparty_country, null::varchar as conductor, t.reverses::bigint as reverses_seq,
+       (select min(r.seq) from raw_transactions r where r.reverses::bigint = t.seq) as reversed_by_seq,
        false as imposed, null::varchar as approval, 'key_loader' as actor, t.entry_count, t.seq as last_seq
   from raw_transactions t;
 create table entries as

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,12 +38,18 @@ def pool(monitoring_url: str) -> Iterator[ConnectionPool[Connection]]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def _first_snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("house") / "snapshots"
+    House(folder).publish()
+    return folder
+
+
 @pytest.fixture
-def published(tmp_path: Path) -> House:
+def published(tmp_path: Path, _first_snapshot: Path) -> House:
     """A house whose first snapshot is published."""
-    house = House(tmp_path / "snapshots")
-    house.publish()
-    return house
+    folder = shutil.copytree(_first_snapshot, tmp_path / "snapshots")
+    return House(folder, version=1)
 
 
 @pytest.fixture(scope="module")

@@ -54,8 +54,12 @@ def test_intake_opens_once_whatever_is_republished(pool: Pool, published: House)
     assert intake(pool, published) == (0, 0)
     assert rows(pool, "select * from alert_event order by event_id") == first
     assert {row["status"] for row in rows(pool, "select status from alert")} == {"open"}
-    kept = rows(pool, "select rule_version, parameters_hash, snapshot_version, as_of_seq from alert")
-    assert {tuple(row.values()) for row in kept} == {("1", "9f3c21d0aa41", 1, len(published.journal))}
+    kept = rows(
+        pool, "select rule_version, parameters_hash, snapshot_version, as_of_seq from alert"
+    )
+    assert {tuple(row.values()) for row in kept} == {
+        ("1", "9f3c21d0aa41", 1, len(published.journal))
+    }
     verified(pool)
 
 
@@ -104,13 +108,11 @@ def test_concurrent_intakes_open_one_alert_an_episode(pool: Pool, published: Hou
     assert rows(pool, "select count(*) as n from intake") == [{"n": 1}]
 
 
-@pytest.mark.parametrize("table", ["alert_event", "decision_outbox", "audit", "intake"])
-@pytest.mark.parametrize(
-    "change", ["update {} set recorded_at = now()", "delete from {}", "truncate {}"]
-)
-def test_history_takes_no_change(pool: Pool, table: str, change: str) -> None:
-    with pool.connection() as connection, pytest.raises(psycopg.errors.RestrictViolation):
-        connection.execute(change.format(table))
+def test_history_takes_no_change(pool: Pool) -> None:
+    for table in ("alert_event", "decision_outbox", "audit", "intake"):
+        for change in ("update {} set recorded_at = now()", "delete from {}", "truncate {}"):
+            with pool.connection() as connection, pytest.raises(psycopg.errors.RestrictViolation):
+                connection.execute(change.format(table))
 
 
 def test_decisions_are_events_with_audit_and_outbox(pool: Pool, published: House) -> None:
@@ -119,33 +121,46 @@ def test_decisions_are_events_with_audit_and_outbox(pool: Pool, published: House
     steps = [("escalate", "escalated"), ("reopen", "reopened"), ("close", "closed")]
     for version, (decision, _) in enumerate(steps, 1):
         with pool.connection() as connection:
-            decide(connection, name, decision, reason="looked at it", actor="usr_1", seen_version=version, moment=NOW)
-    outbox = [decode_stream(bytes(row["bytes"])) for row in rows(pool, "select bytes from decision_outbox order by seq")]
+            decide(
+                connection,
+                name,
+                decision,
+                reason="looked at it",
+                actor="usr_1",
+                seen_version=version,
+                moment=NOW,
+            )
+    outbox = [
+        decode_stream(bytes(row["bytes"]))
+        for row in rows(pool, "select bytes from decision_outbox order by seq")
+    ]
     assert [(event.seq, event.decision) for event in outbox if isinstance(event, AlertDecided)] == [
         (1, "escalated"), (2, "reopened"), (3, "closed"),
     ]  # fmt: skip
-    assert [row["outcome"] for row in rows(pool, "select outcome from audit order by seq")] == ["escalated", "open", "closed"]
+    assert [row["outcome"] for row in rows(pool, "select outcome from audit order by seq")] == [
+        "escalated",
+        "open",
+        "closed",
+    ]
     verified(pool)
 
 
-@pytest.mark.parametrize(
-    ("decision", "reason", "seen", "code"),
-    [
-        ("close", "  ", 1, "reason_missing"),
-        ("close", "x" * 2001, 1, "reason_too_long"),
-        ("close", "fine", 7, "alert_changed"),
-        ("reopen", "fine", 1, "decision_not_allowed"),
-        ("drop table", "fine", 1, "decision_not_allowed"),
-    ],
-)
-def test_decisions_that_do_not_fit_are_refused(
-    pool: Pool, published: House, decision: str, reason: str, seen: int, code: str
-) -> None:
+def test_decisions_that_do_not_fit_are_refused(pool: Pool, published: House) -> None:
     intake(pool, published)
     name = rows(pool, "select alert_id from alert limit 1")[0]["alert_id"]
-    with pool.connection() as connection, pytest.raises(DecisionRefused) as refusal:
-        decide(connection, name, decision, reason=reason, actor="usr_1", seen_version=seen, moment=NOW)
-    assert refusal.value.code == code
+    for known, decision, reason, seen, code in [
+        (name, "close", "  ", 1, "reason_missing"),
+        (name, "close", "x" * 2001, 1, "reason_too_long"),
+        (name, "close", "fine", 7, "alert_changed"),
+        (name, "reopen", "fine", 1, "decision_not_allowed"),
+        (name, "drop table", "fine", 1, "decision_not_allowed"),
+        ("alr_none", "close", "fine", 1, "alert_not_found"),
+    ]:
+        with pool.connection() as connection, pytest.raises(DecisionRefused) as refusal:
+            decide(
+                connection, known, decision, reason=reason, actor="u", seen_version=seen, moment=NOW
+            )
+        assert refusal.value.code == code
     assert rows(pool, "select count(*) as n from audit") == [{"n": 0}]
 
 
@@ -157,7 +172,15 @@ def test_two_deciders_at_once_one_decision(pool: Pool, published: House) -> None
     def run(decision: str) -> None:
         try:
             with pool.connection() as connection:
-                decide(connection, name, decision, reason="r", actor=decision, seen_version=1, moment=NOW)
+                decide(
+                    connection,
+                    name,
+                    decision,
+                    reason="r",
+                    actor=decision,
+                    seen_version=1,
+                    moment=NOW,
+                )
             outcomes.append("done")
         except DecisionRefused as refusal:
             outcomes.append(refusal.code)
@@ -174,7 +197,9 @@ def test_verify_names_what_was_tampered_with(pool: Pool, published: House) -> No
     intake(pool, published)
     with pool.connection() as connection:
         for number in range(3):
-            audit.record(connection, actor="a", action="x", subject=str(number), outcome="done", moment=NOW)
+            audit.record(
+                connection, actor="a", action="x", subject=str(number), outcome="done", moment=NOW
+            )
         name = store.load(connection)[0].alert_id
         connection.execute("update alert set amount = amount + 1 where alert_id = %s", [name])
         connection.execute("alter table audit disable trigger append_only")
@@ -202,7 +227,9 @@ def test_the_watcher_follows_both_pointers_and_waits_for_the_first(pool: Pool, t
     house.reverse(house.seqs("cash_deposit")[0])
     house.publish(candidates, restricted=False)
     assert watcher.step(NOW) is not None
-    assert rows(pool, "select corrected from alert where rule = 'structuring'") == [{"corrected": True}]
+    assert rows(pool, "select corrected from alert where rule = 'structuring'") == [
+        {"corrected": True}
+    ]
 
 
 def test_a_broken_manifest_changes_nothing(pool: Pool, published: House) -> None:

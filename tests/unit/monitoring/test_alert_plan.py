@@ -16,7 +16,9 @@ NOW = dt.datetime(2026, 8, 15, tzinfo=dt.UTC)
 DAY = dt.datetime(2026, 8, 1)
 
 
-def candidate(*seqs: int, rule: str = "structuring", subject: str = "pty_a", version: str = "1") -> Candidate:
+def candidate(
+    *seqs: int, rule: str = "structuring", subject: str = "pty_a", version: str = "1"
+) -> Candidate:
     entries = tuple(Evidence(seq, 0, "evidence", 100 * seq, "USD") for seq in seqs)
     return Candidate(
         rule=rule, rule_version=version, parameters_hash="p", ledger="l", subject=subject, subject_kind="party",
@@ -32,7 +34,9 @@ class World:
         self.alerts: dict[str, Alert] = {}
         self.version = 0
 
-    def publish(self, *candidates: Candidate, as_of: int = 100, reversed_by: dict[int, int] | None = None) -> list[str]:
+    def publish(
+        self, *candidates: Candidate, as_of: int = 100, reversed_by: dict[int, int] | None = None
+    ) -> list[str]:
         """Take a snapshot in; gives the types of the events it caused."""
         self.version += 1
         reversals = {("l", seq): by for seq, by in (reversed_by or {}).items()}
@@ -62,11 +66,16 @@ def test_the_same_snapshot_again_adds_nothing(world: World) -> None:
 
 
 def test_order_of_rows_and_entries_does_not_matter() -> None:
-    candidates = [candidate(seq, seq + 1, subject=f"pty_{seq % 7}", rule=f"r{seq % 3}") for seq in range(10, 60, 3)]
+    candidates = [
+        candidate(seq, seq + 1, subject=f"pty_{seq % 7}", rule=f"r{seq % 3}")
+        for seq in range(10, 60, 3)
+    ]
     outcomes = []
     for seed in range(5):
         shuffled = [
-            msgspec.structs.replace(one, entries=tuple(random.Random(seed).sample(one.entries, len(one.entries))))
+            msgspec.structs.replace(
+                one, entries=tuple(random.Random(seed).sample(one.entries, len(one.entries)))
+            )
             for one in random.Random(seed).sample(candidates, len(candidates))
         ]
         world = World()
@@ -96,7 +105,9 @@ def test_a_rebuild_that_lost_candidates_removes_nothing(world: World) -> None:
     world.publish(candidate(10, 11, 12))
     before = world.only()
     assert world.publish() == []
-    assert world.publish(candidate(10, 11)) == [], "same facts, same rule: fewer entries are a rebuild's doing"
+    assert world.publish(candidate(10, 11)) == [], (
+        "same facts, same rule: fewer entries are a rebuild's doing"
+    )
     assert world.publish(candidate(10, 11), as_of=50) == [], "an older snapshot knows less"
     assert world.only() == before
 
@@ -120,14 +131,20 @@ def test_a_candidate_that_shrank_is_corrected_with_its_reversal(world: World) ->
 
 def test_earlier_evidence_renames_the_episode_without_a_second_alert(world: World) -> None:
     world.publish(candidate(10, 11, 12))
-    assert world.publish(candidate(8, 10, 11, 12), as_of=200) == ["episode_linked", "evidence_added"]
+    assert world.publish(candidate(8, 10, 11, 12), as_of=200) == [
+        "episode_linked",
+        "evidence_added",
+    ]
     assert world.publish(candidate(8, 10, 11, 12), as_of=200) == []
     assert world.only().episodes == ["l/10", "l/8"]
 
 
 def test_two_episodes_that_grow_together_are_merged(world: World) -> None:
     world.publish(candidate(10, 11, 12), candidate(30, 31, 32))
-    assert world.publish(candidate(10, 11, 12, 20, 30, 31, 32), as_of=200) == ["merged", "evidence_added"]
+    assert world.publish(candidate(10, 11, 12, 20, 30, 31, 32), as_of=200) == [
+        "merged",
+        "evidence_added",
+    ]
     assert world.publish(candidate(10, 11, 12, 20, 30, 31, 32), as_of=200) == []
     assert world.only().amount == 14600
     # The episodes come apart again: still one alert, nothing back and forth.
@@ -137,7 +154,12 @@ def test_two_episodes_that_grow_together_are_merged(world: World) -> None:
 
 
 def test_neighbouring_episodes_and_other_subjects_stay_apart(world: World) -> None:
-    shared = candidate(10, 11), candidate(11, 12), candidate(10, 11, subject="pty_b"), candidate(10, 11, rule="fan_in")
+    shared = (
+        candidate(10, 11),
+        candidate(11, 12),
+        candidate(10, 11, subject="pty_b"),
+        candidate(10, 11, rule="fan_in"),
+    )
     assert world.publish(*shared) == ["opened"] * 4
     assert world.publish(*shared) == []
 

@@ -28,7 +28,9 @@ def test_words_and_times() -> None:
 
 def test_charts_stay_inside_their_frame() -> None:
     for values in ([0], [5, 5], [-700, 900, 0], [10**18, 10**18 + 1], [-5]):
-        days = [Day(dt.date(2026, 7, 1) + dt.timedelta(days=n), value) for n, value in enumerate(values)]
+        days = [
+            Day(dt.date(2026, 7, 1) + dt.timedelta(days=n), value) for n, value in enumerate(values)
+        ]
         for zero in (False, True):
             drawn = chart(days, exponent=2, currency="USD", zero=zero)
             assert drawn is not None

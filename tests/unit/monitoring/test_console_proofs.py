@@ -46,7 +46,9 @@ def test_signatures_of_log_and_witness_are_checked(stand_in: StandIn) -> None:
     assert good.signed_by("witness")
     assert good.root == root([leaf_hash(events.encode(event)) for event in stand_in.house.journal])
 
-    forged = read_checkpoint(stand_in.note().replace(f"\n{good.size}\n", f"\n{good.size + 1}\n"), keys)
+    forged = read_checkpoint(
+        stand_in.note().replace(f"\n{good.size}\n", f"\n{good.size + 1}\n"), keys
+    )
     assert not forged.signed_by("log")
     assert not forged.signed_by("witness")
     swapped = read_checkpoint(stand_in.note(), Keys(keys.witness, keys.log))
@@ -55,7 +57,16 @@ def test_signatures_of_log_and_witness_are_checked(stand_in: StandIn) -> None:
     assert {signature.kind for signature in unknown.signatures} == {"unknown"}
 
 
-@pytest.mark.parametrize("text", ["", "a\n1\nAAAA", "a\nx\nAAAA\n\n— n AAAA\n", "a\n1\nAAAA\n\nno dash\n", "a\n1\nAAAA\n\n— n !!!\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a\n1\nAAAA",
+        "a\nx\nAAAA\n\n— n AAAA\n",
+        "a\n1\nAAAA\n\nno dash\n",
+        "a\n1\nAAAA\n\n— n !!!\n",
+    ],
+)
 def test_what_is_no_checkpoint_is_refused(text: str) -> None:
     with pytest.raises(ProofError):
         read_checkpoint(text, Keys(bytes(32), None))
