@@ -33,8 +33,3 @@ class Places:
     def warehouse_file(self) -> Path:
         """The one DuckDB file; only the holder of the warehouse's lock may open it."""
         return self.warehouse / "tallystick.duckdb"
-
-    @property
-    def data_docs(self) -> Path:
-        """Great Expectations' sites, one folder per snapshot."""
-        return self.warehouse / "data_docs"

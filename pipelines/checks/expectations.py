@@ -1,0 +1,169 @@
+"""Runs the Great Expectations suites over windows of the marts, and keeps their Data Docs.
+
+Its import alone takes many seconds, so all suites run in one step, and the streaming run gives that
+step to a process of its own (`python -m pipelines.checks.expectations FRAMES WAREHOUSE`). It fails
+closed: an expectation that raised, or was not evaluated, is a failed check. Each snapshot has its
+own site, so that the general one shows nothing of the restricted marts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import duckdb
+import msgspec
+
+from ledger_service.contract.snapshots import CheckResult, SnapshotName
+from pipelines.checks.suites import SUITES, Suite
+from pipelines.ingestion.typed import write_parquet
+from pipelines.publication.snapshot import Outcome
+
+RESULTS = "results.json"
+_KEPT_RUNS = 10
+
+
+def check_name(suite: Suite) -> str:
+    """How the check is called in manifests and in Dagster."""
+    return f"expectations_{suite.mart}"
+
+
+def extract(connection: duckdb.DuckDBPyConnection, frames: Path) -> None:
+    """Write the window of every suite to `frames`, for a process that can't open the warehouse."""
+    for suite in SUITES:
+        write_parquet(connection, suite.window, frames / f"{suite.mart}.parquet")
+
+
+def run(frames: Path, warehouse: Path, suites: Sequence[Suite] = SUITES) -> list[Outcome]:
+    """Evaluate every suite over its extracted window; one blocking result per suite.
+
+    The sites are `data_docs` and `restricted_data_docs` in the warehouse's folder.
+    """
+    outcomes: list[Outcome] = []
+    for snapshot in get_args(SnapshotName):
+        mine = [suite for suite in suites if suite.snapshot == snapshot]
+        site = warehouse / ("data_docs" if snapshot == "general" else f"{snapshot}_data_docs")
+        try:
+            checks = _run_site(mine, frames, warehouse / "expectations" / snapshot, site)
+        except Exception as failure:  # noqa: BLE001 - fails closed, whatever the library does
+            detail = f"error, not evaluated: {type(failure).__name__}: {failure}"
+            checks = [
+                CheckResult(check_name(s), passed=False, blocking=True, detail=detail) for s in mine
+            ]
+        outcomes += [Outcome(check, restricted=snapshot == "restricted") for check in checks]
+    return outcomes
+
+
+def _run_site(
+    suites: Sequence[Suite], frames: Path, project: Path, site: Path
+) -> list[CheckResult]:
+    # Before the import: it decides there whether to phone home.
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    import great_expectations as gx
+    import pandas as pd
+
+    project.mkdir(parents=True, exist_ok=True)
+    context = gx.get_context(mode="file", project_root_dir=str(project))
+    context.variables.progress_bars = {"globally": False}
+    context.update_data_docs_site("local_site", _site_at(site))
+    source = context.data_sources.add_or_update_pandas("marts")
+    checks = []
+    for suite in suites:
+        expectations = [
+            getattr(gx.expectations, kind)(**arguments) for kind, arguments in suite.expectations
+        ]
+        expected = gx.ExpectationSuite(name=suite.mart, expectations=expectations)
+        definition = gx.ValidationDefinition(
+            name=suite.mart,
+            data=source.add_dataframe_asset(suite.mart).add_batch_definition_whole_dataframe(
+                "window"
+            ),
+            suite=context.suites.add_or_update(expected),
+        )
+        definition = context.validation_definitions.add_or_update(definition)
+        frame = pd.read_parquet(frames / f"{suite.mart}.parquet", dtype_backend="numpy_nullable")
+        result = definition.run(batch_parameters={"dataframe": frame})
+        checks.append(_judge(suite, result))
+    _keep_recent(project / "gx" / "uncommitted" / "validations")
+    context.build_data_docs()
+    return checks
+
+
+def _site_at(folder: Path) -> Any:
+    return {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {
+            "class_name": "TupleFilesystemStoreBackend",
+            "base_directory": str(folder),
+        },
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+
+
+def _judge(suite: Suite, result: Any) -> CheckResult:
+    """Passed only if every expectation was evaluated, raised nothing and holds."""
+    problems = []
+    for one in result.results:
+        name = one.expectation_config.type
+        column = one.expectation_config.kwargs.get("column", "")
+        if _raised(one.exception_info):
+            problems.append(f"{name} {column}: error, not evaluated".strip())
+        elif not one.success:
+            problems.append(f"{name} {column}: does not hold".strip())
+    evaluated = result.statistics["evaluated_expectations"]
+    if evaluated != len(suite.expectations):
+        problems.append(f"{evaluated} of {len(suite.expectations)} expectations evaluated")
+    if not result.success and not problems:
+        problems.append("the suite failed without saying where")
+    return CheckResult(
+        check_name(suite), passed=not problems, blocking=True, detail="; ".join(problems[:5])
+    )
+
+
+def _raised(info: Any) -> bool:
+    """Whether an expectation raised: one record, or one per metric."""
+    if not isinstance(info, dict):
+        return False
+    if "raised_exception" in info:
+        return bool(info["raised_exception"])
+    return any(_raised(one) for one in info.values())
+
+
+def _keep_recent(validations: Path) -> None:
+    for suite in validations.glob("*"):
+        runs = sorted(
+            (path for path in suite.rglob("*.json")), key=lambda path: path.stat().st_mtime
+        )
+        for path in runs[:-_KEPT_RUNS]:
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def main() -> None:
+    """Evaluate the frames in the first argument; the results go beside them."""
+    frames, warehouse = (Path(argument) for argument in sys.argv[1:3])
+    outcomes = run(frames, warehouse)
+    (frames / RESULTS).write_bytes(msgspec.json.encode(outcomes))
+
+
+def read_results(frames: Path) -> list[Outcome]:
+    """What a finished process found; where it left nothing, every suite has failed."""
+    try:
+        return msgspec.json.decode((frames / RESULTS).read_bytes(), type=list[Outcome])
+    except (FileNotFoundError, msgspec.DecodeError):
+        detail = "error, not evaluated: the process of the expectations ended without results"
+        return [
+            Outcome(
+                CheckResult(check_name(s), passed=False, blocking=True, detail=detail),
+                restricted=s.snapshot == "restricted",
+            )
+            for s in SUITES
+        ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Accounting identities inside the marts, in SQL, cheap enough for every publication."""
+
+from __future__ import annotations
+
+import duckdb
+
+from ledger_service.contract.snapshots import CheckResult
+from pipelines.publication.snapshot import Outcome
+
+# Each query gives the rows that break the identity: what, expected, found.
+_IDENTITIES = {
+    "debits_equal_credits": """
+        select ledger || ' ' || currency,
+            sum(case when side = 'debit' then amount end),
+            sum(case when side = 'credit' then amount end)
+        from marts.entries
+        group by ledger, currency
+        having coalesce(sum(case when side = 'debit' then amount end), 0)
+            <> coalesce(sum(case when side = 'credit' then amount end), 0)
+    """,
+    "transactions_balance": """
+        select ledger || '/' || seq || ' ' || currency,
+            sum(case when side = 'debit' then amount else 0 end),
+            sum(case when side = 'credit' then amount else 0 end)
+        from marts.entries
+        group by ledger, seq, currency
+        having sum(case when side = 'debit' then amount else -amount end) <> 0
+    """,
+    "balances_equal_entries": """
+        with summed as (
+            select ledger, account, sum(signed_amount) as total
+            from marts.entries group by ledger, account
+        )
+        select ledger || ' ' || account, coalesce(total, 0), coalesce(balance, 0)
+        from marts.account_balances_current full join summed using (ledger, account)
+        where coalesce(total, 0) <> coalesce(balance, 0)
+    """,
+    "trial_balance_balances": """
+        with last_day as (
+            select ledger, currency, closing_debits, closing_credits
+            from marts.trial_balance_daily
+            qualify row_number() over (
+                partition by ledger, gl_code, account_class, custodial, currency
+                order by balance_date desc
+            ) = 1
+        )
+        select ledger || ' ' || currency, sum(closing_debits), sum(closing_credits)
+        from last_day
+        group by ledger, currency
+        having sum(closing_debits) <> sum(closing_credits)
+    """,
+}
+
+
+def check_identities(connection: duckdb.DuckDBPyConnection) -> list[Outcome]:
+    """One blocking result per identity; a query that fails is a failed check."""
+    return [Outcome(_check(connection, name, query)) for name, query in _IDENTITIES.items()]
+
+
+def _check(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> CheckResult:
+    try:
+        broken = connection.execute(f"{query} limit 3").fetchall()
+    except duckdb.Error as failure:
+        return CheckResult(name, passed=False, blocking=True, detail=f"error: {failure}")
+    detail = "; ".join(f"{what}: {one} and {other}" for what, one, other in broken)
+    return CheckResult(name, passed=not broken, blocking=True, detail=detail)

@@ -1,0 +1,109 @@
+"""What Great Expectations expects of the marts: plain data, so that nobody imports it for nothing.
+
+A window is bounded: the newest rows of what grows, the whole of what does not. Money columns are
+read as integers; DECIMAL columns are cast, because pandas would take them as floats.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ledger_service.contract.money import EXPONENTS, MAX_POSTING_MINOR
+from ledger_service.contract.snapshots import SnapshotName
+
+WINDOW_ROWS = 20_000
+_CURRENCIES = sorted(EXPONENTS)
+
+Expectation = tuple[str, dict[str, Any]]
+"""Class of `great_expectations.expectations`, and its arguments."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """Expectations of one mart. `window` is SQL over the warehouse."""
+
+    mart: str
+    snapshot: SnapshotName
+    window: str
+    expectations: tuple[Expectation, ...]
+
+
+def _never_null(*columns: str) -> list[Expectation]:
+    return [("ExpectColumnValuesToNotBeNull", {"column": column}) for column in columns]
+
+
+def _one_of(column: str, values: list[str]) -> Expectation:
+    return ("ExpectColumnValuesToBeInSet", {"column": column, "value_set": values})
+
+
+def _between(column: str, low: int, high: int | None = None) -> Expectation:
+    return (
+        "ExpectColumnValuesToBeBetween",
+        {"column": column, "min_value": low, "max_value": high},
+    )
+
+
+def _unique(*columns: str) -> Expectation:
+    return ("ExpectCompoundColumnsToBeUnique", {"column_list": list(columns)})
+
+
+SUITES = (
+    Suite(
+        "entries",
+        "general",
+        "select ledger, seq, entry_no, account, side, amount, currency, exponent, kind, channel, "
+        "reconciliation_status from marts.entries "
+        f"order by last_seq desc, ledger, entry_no limit {WINDOW_ROWS}",
+        (
+            *_never_null("ledger", "seq", "account", "side", "amount", "currency", "kind"),
+            _unique("ledger", "seq", "entry_no"),
+            _one_of("side", ["debit", "credit"]),
+            _one_of("currency", _CURRENCIES),
+            _one_of("channel", ["ach", "wire", "instant", "card", "cash", "check", "internal"]),
+            _between("amount", 1, MAX_POSTING_MINOR),
+            _between("exponent", 0, 9),
+        ),
+    ),
+    Suite(
+        "account_balances_current",
+        "general",
+        "select ledger, account, currency, account_class, normal_side, custodial, entry_count, "
+        "cast(debits as bigint) as debits, cast(credits as bigint) as credits "
+        f"from marts.account_balances_current order by last_seq desc, account limit {WINDOW_ROWS}",
+        (
+            *_never_null("ledger", "account", "currency", "debits", "credits"),
+            _unique("ledger", "account"),
+            _one_of("account_class", ["asset", "liability", "equity", "income", "expense"]),
+            _one_of("normal_side", ["debit", "credit"]),
+            _between("debits", 0),
+            _between("credits", 0),
+            _between("entry_count", 0),
+        ),
+    ),
+    Suite(
+        "reconciliation_days",
+        "general",
+        "select statement_account, statement_date, ledger, status, open_breaks, currency "
+        f"from marts.reconciliation_days order by statement_date desc limit {WINDOW_ROWS}",
+        (
+            *_never_null("statement_account", "statement_date", "ledger", "status"),
+            _unique("statement_account", "statement_date"),
+            _one_of("status", ["reconciled", "explained", "unexplained"]),
+            _between("open_breaks", 0),
+        ),
+    ),
+    Suite(
+        "alert_candidates",
+        "restricted",
+        "select candidate_id, rule, ledger, subject, subject_kind, why, entry_count "
+        f"from marts.alert_candidates order by last_seq desc limit {WINDOW_ROWS}",
+        (
+            *_never_null("candidate_id", "rule", "ledger", "subject", "why"),
+            ("ExpectColumnValuesToBeUnique", {"column": "candidate_id"}),
+            _one_of("rule", ["ctr_aggregation", "structuring", "rapid_movement", "fan_in"]),
+            _one_of("subject_kind", ["account", "party"]),
+            _between("entry_count", 1),
+        ),
+    ),
+)

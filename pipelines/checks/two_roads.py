@@ -1,0 +1,116 @@
+"""Two roads to one balance: the marts and the ledger's own, at the same `seq`, to the cent (P7).
+
+The ledger answers from its posting lists in PostgreSQL; the marts came by Kafka, Parquet and dbt.
+A ledger that can't be asked is a failed check, not a skipped one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import duckdb
+import httpx
+
+from ledger_service.contract import topics
+from ledger_service.contract.snapshots import CheckResult
+from pipelines.ledger_api import LedgerApi
+from pipelines.publication.snapshot import Outcome
+
+_Problems = list[str]
+
+_BALANCES = """
+    with ledger_side as (
+        select account, currency, cast(debits as decimal(38, 0)) as debits,
+            cast(credits as decimal(38, 0)) as credits
+        from read_json($file, format = 'newline_delimited', columns = {
+            account: 'VARCHAR', currency: 'VARCHAR', debits: 'VARCHAR', credits: 'VARCHAR'})
+    ),
+    mart_side as (
+        select account, currency, debits, credits
+        from marts.account_balances_current where ledger = $ledger
+    )
+    select coalesce(l.account, m.account), l.debits, l.credits, m.debits, m.credits
+    from ledger_side as l full join mart_side as m
+        on l.account = m.account and l.currency = m.currency
+    where l.debits is distinct from m.debits or l.credits is distinct from m.credits
+    order by 1 limit 3
+"""
+_TRIAL_BALANCE = """
+    select gl_code, account_class, custodial, currency, closing_debits, closing_credits
+    from marts.trial_balance_daily
+    where ledger = $ledger
+    qualify row_number() over (
+        partition by gl_code, account_class, custodial, currency order by balance_date desc
+    ) = 1
+"""
+
+
+def check_two_roads(
+    connection: duckdb.DuckDBPyConnection, api: LedgerApi, as_of: Mapping[str, int]
+) -> list[Outcome]:
+    """Balances and trial balance of every ledger in `as_of`; both block publication."""
+    ledgers = {name: seq for name, seq in as_of.items() if name not in topics.STREAMS}
+    roads = {
+        "two_roads_balances": compare_balances,
+        "two_roads_trial_balance": compare_trial_balance,
+    }
+    outcomes = []
+    for name, compare in roads.items():
+        problems = [
+            problem
+            for ledger, seq in ledgers.items()
+            for problem in _guarded(compare, connection, api, ledger, seq)
+        ]
+        detail = "; ".join(problems[:3])
+        check = CheckResult(name, passed=not problems, blocking=True, detail=detail)
+        outcomes.append(Outcome(check))
+    return outcomes
+
+
+def _guarded(
+    compare: Callable[[duckdb.DuckDBPyConnection, LedgerApi, str, int], _Problems],
+    connection: duckdb.DuckDBPyConnection,
+    api: LedgerApi,
+    ledger: str,
+    seq: int,
+) -> _Problems:
+    try:
+        return [f"{ledger} at seq {seq}: {p}" for p in compare(connection, api, ledger, seq)]
+    except (httpx.HTTPError, duckdb.Error, KeyError, ValueError) as failure:
+        return [f"{ledger} at seq {seq}: error, not compared: {type(failure).__name__}: {failure}"]
+
+
+def compare_balances(
+    connection: duckdb.DuckDBPyConnection, api: LedgerApi, ledger: str, seq: int
+) -> _Problems:
+    """Accounts whose debits or credits differ, the first three in words."""
+    with tempfile.TemporaryDirectory(prefix="tallystick-") as folder:
+        file = Path(folder) / "balances.ndjson"
+        api.save_balances(ledger, seq, file)
+        rows = connection.execute(_BALANCES, {"file": str(file), "ledger": ledger}).fetchall()
+    return [
+        f"{account}: ledger {debits}/{credits}, mart {mart_debits}/{mart_credits} (debits/credits)"
+        for account, debits, credits, mart_debits, mart_credits in rows  # noqa: A001 - the ledger's word
+    ]
+
+
+def compare_trial_balance(
+    connection: duckdb.DuckDBPyConnection, api: LedgerApi, ledger: str, seq: int
+) -> _Problems:
+    """Lines of the general ledger that differ; a line of zeros is as good as none."""
+    theirs = {
+        (line["gl_code"], line["account_class"], line["custodial"], line["currency"]): (
+            int(line["debits"]),
+            int(line["credits"]),
+        )
+        for line in api.trial_balance(ledger, seq)
+    }
+    rows = connection.execute(_TRIAL_BALANCE, {"ledger": ledger}).fetchall()
+    ours = {tuple(row[:4]): (int(row[4]), int(row[5])) for row in rows}
+    return [
+        f"{key[0]} {key[3]}: ledger {theirs.get(key)}, mart {ours.get(key)}"
+        for key in sorted(theirs.keys() | ours.keys())
+        if theirs.get(key, (0, 0)) != ours.get(key, (0, 0))
+    ][:3]

@@ -1,0 +1,168 @@
+"""Publication: parts, then the manifest, then the pointer, `restricted` before `general`.
+
+A reader sees the snapshot before or the one after, never half of either: whatever a pointer names
+was complete before the pointer was switched. `restricted` goes first, so that nobody who follows a
+fact from `general` finds `restricted` behind it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from ledger_service.contract.events import timestamp
+from ledger_service.contract.snapshots import (
+    CheckResult,
+    Manifest,
+    Part,
+    Progress,
+    SnapshotName,
+    read_manifest,
+    read_progress,
+    write_atomically,
+)
+from pipelines.publication.parts import Mart, contents, write_parts
+
+KEEP = 10
+KEEP_S = 120.0
+"""Even where many snapshots a minute are published, a reader has this long to open its files."""
+ORDER: tuple[SnapshotName, ...] = ("restricted", "general")
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """A check's result, and whether only readers of `restricted` may see it."""
+
+    check: CheckResult
+    restricted: bool = False
+
+
+def blocked_by(outcomes: Sequence[Outcome]) -> list[str]:
+    """Names of the checks that forbid publication."""
+    return [o.check.name for o in outcomes if o.check.blocking and not o.check.passed]
+
+
+def publish(
+    connection: duckdb.DuckDBPyConnection,
+    snapshots: Path,
+    marts: Sequence[Mart],
+    outcomes: Sequence[Outcome],
+    code_version: str,
+) -> dict[SnapshotName, Manifest]:
+    """Publish the marts as they stand in the warehouse; gives the new manifests.
+
+    The caller has looked at `blocked_by`. Errors: `MartTypeError`; then both pointers stay.
+    """
+    as_of = read_as_of(connection)
+    version = 1 + max((newest_version(snapshots / name) for name in ORDER), default=0)
+    manifests: dict[SnapshotName, Manifest] = {}
+    for name in ORDER:
+        folder = snapshots / name
+        manifests[name] = Manifest(
+            name=name,
+            version=version,
+            created_at=timestamp(dt.datetime.now(dt.UTC)),
+            as_of=as_of,
+            marts={m.name: write_parts(connection, m, folder) for m in marts if m.snapshot == name},
+            checks=[o.check for o in outcomes if name == "restricted" or not o.restricted],
+            code_version=code_version,
+        )
+    for name in ORDER:
+        _switch(snapshots / name, manifests[name])
+    for name in ORDER:
+        prune(snapshots / name)
+    return manifests
+
+
+def read_as_of(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """`seq` per ledger and stream that the marts hold, from mart `build`."""
+    rows = connection.execute("select ledger_or_stream, as_of_seq from marts.build order by 1")
+    return {str(name): int(seq) for name, seq in rows.fetchall()}
+
+
+def newest_version(folder: Path) -> int:
+    """The highest version ever written here, published or not."""
+    return max((int(path.stem) for path in (folder / "manifests").glob("[0-9]*.json")), default=0)
+
+
+def _switch(folder: Path, manifest: Manifest) -> None:
+    file_name = f"{manifest.version:08d}.json"
+    write_atomically(folder / "manifests" / file_name, msgspec.json.encode(manifest))
+    write_atomically(folder / "CURRENT", file_name.encode())
+
+
+def prune(folder: Path) -> int:
+    """Remove all but the last KEEP manifests, and parts that none names; gives files removed."""
+    manifests = sorted((folder / "manifests").glob("[0-9]*.json"))
+    recent = time.time() - KEEP_S
+    current = (folder / "CURRENT").read_text().strip()
+    old = [
+        path for path in manifests[:-KEEP] if path.stat().st_mtime < recent and path.name != current
+    ]
+    for path in old:
+        path.unlink()
+    kept = [path for path in manifests if path not in old]
+    named: set[str] = set()
+    for path in kept:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        named.update(part.path for parts in manifest.marts.values() for part in parts)
+    stray = [p for p in (folder / "parts").glob("*") if f"parts/{p.name}" not in named]
+    for path in stray:
+        path.unlink()
+    return len(old) + len(stray)
+
+
+def write_progress(
+    snapshots: Path, landed: Mapping[str, int], quarantined: int, blocked: Sequence[str] | None
+) -> Progress:
+    """Say how far the pipelines are. `blocked` None: as it was."""
+    published = read_manifest(snapshots, "general")
+    before = read_progress(snapshots)
+    progress = Progress(
+        landed=dict(landed),
+        published=published.as_of if published else {},
+        quarantined=quarantined,
+        updated_at=timestamp(dt.datetime.now(dt.UTC)),
+        blocked_by=list(blocked) if blocked is not None else before.blocked_by if before else [],
+    )
+    write_atomically(snapshots / "progress.json", msgspec.json.encode(progress))
+    return progress
+
+
+class SnapshotDamagedError(RuntimeError):
+    """A published snapshot does not hold what its manifest says; the message names each part."""
+
+
+def verify(snapshots: Path, manifest: Manifest) -> int:
+    """Read every part and compare it with the manifest; gives the number of parts.
+
+    Errors: `SnapshotDamagedError`.
+    """
+    wrong = [
+        f"{part.path}: {problem}"
+        for parts in manifest.marts.values()
+        for part in parts
+        if (problem := _problem(snapshots / manifest.name / part.path, part))
+    ]
+    if wrong:
+        raise SnapshotDamagedError(
+            f"Snapshot {manifest.name} {manifest.version} is damaged: {'; '.join(wrong)}. Publish "
+            "again with `tally pipeline run-once`."
+        )
+    return sum(len(parts) for parts in manifest.marts.values())
+
+
+def _problem(file: Path, part: Part) -> str | None:
+    with duckdb.connect(":memory:") as connection:
+        quoted = str(file).replace("'", "''")
+        try:
+            ((_, rows, content_hash),) = contents(connection, f"read_parquet('{quoted}')")
+        except duckdb.Error as failure:
+            return f"can't be read ({type(failure).__name__})"
+    if rows != part.rows:
+        return f"holds {rows} rows, not {part.rows}"
+    return None if content_hash == part.content_hash else "holds other rows"

@@ -1,0 +1,108 @@
+"""dbt in this process, kept warm: the first run parses the project, later ones take its manifest.
+
+A dbt process of its own needs seconds to start; a warm run needs a fraction of one. Variables that
+change with every run (`build_at`) would spoil dbt's own cache of parsed files, so parsing is a step
+without them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ledger_service.contract.snapshots import SnapshotName
+from pipelines.places import Places
+from pipelines.warehouse.version import code_version
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+PROJECT = Path(__file__).parents[2] / "dbt_project"
+
+
+class DbtError(RuntimeError):
+    """A model, seed or test failed; the message names each with dbt's own words."""
+
+
+def environment_of(places: Places) -> dict[str, str]:
+    """What the dbt project's profile reads from the environment."""
+    return {
+        "TALLYSTICK_WAREHOUSE_FILE": str(places.warehouse_file),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+def variables() -> dict[str, str]:
+    """Variables of one run of the project."""
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return {"build_at": now, "code_version": code_version()}
+
+
+def arguments(places: Places) -> list[str]:
+    """Where the project is and where dbt writes: nothing inside the project's own folder."""
+    folder = places.warehouse / "dbt"
+    return [
+        "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT),
+        "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"),
+    ]  # fmt: skip
+
+
+class Dbt:
+    """The project in this process; the caller holds the lock and has closed the file."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._manifest: Manifest | None = None
+        self._seeded = False
+
+    def parse(self) -> Manifest:
+        """Read the project, or give what was read before. Needs no warehouse."""
+        if self._manifest is not None:
+            return self._manifest
+        manifest: Manifest = self._invoke(["parse"])
+        self._manifest = manifest
+        return manifest
+
+    def run(self, *, full_refresh: bool = False) -> None:
+        """Bring all models up to what has landed. Errors: `DbtError`."""
+        refresh = ["--full-refresh"] if full_refresh else []
+        run = ["--vars", json.dumps(variables())]
+        if not self._seeded:
+            self._invoke(["seed", *run])
+            self._seeded = True
+        self._invoke(["run", *run, *refresh])
+
+    def test(self) -> None:
+        """Run the data tests. Errors: `DbtError`."""
+        self._invoke(["test", "--vars", json.dumps(variables())])
+
+    def published_marts(self) -> dict[str, SnapshotName]:
+        """The marts by name, and the snapshot that each belongs to (its `meta.snapshot`)."""
+        marts: dict[str, SnapshotName] = {}
+        for node in self.parse().nodes.values():
+            snapshot = (node.config.meta or {}).get("snapshot")
+            if node.resource_type == "model" and snapshot in ("general", "restricted"):
+                marts[node.name] = snapshot
+        return marts
+
+    def _invoke(self, command: Sequence[str]) -> Any:
+        from dbt.cli.main import dbtRunner
+
+        os.environ.update(environment_of(self._places))
+        self._places.warehouse.mkdir(parents=True, exist_ok=True)
+        runner = dbtRunner(manifest=self._manifest)
+        outcome = runner.invoke([*command, "--quiet", *arguments(self._places)])
+        if outcome.exception is not None:
+            raise DbtError(f"dbt {command[0]}: {outcome.exception}") from outcome.exception
+        if not outcome.success:
+            raise DbtError(f"dbt {command[0]}: {_failures(outcome.result)}")
+        return outcome.result
+
+
+def _failures(result: Any) -> str:
+    failed = [one for one in result.results if one.status not in ("success", "pass", "skipped")]
+    return "; ".join(f"{one.node.name}: {one.status}: {one.message}" for one in failed)
