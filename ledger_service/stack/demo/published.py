@@ -1,0 +1,86 @@
+"""What is published: how far, and the marts themselves, read from the snapshots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from ledger_service.contract.snapshots import (
+    SnapshotName,
+    part_paths,
+    read_manifest,
+    read_progress,
+)
+from ledger_service.stack.demo.visitor import Api, eventually
+from ledger_service.stack.errors import StackError
+from ledger_service.stack.home import Home
+
+
+def marts(home: Home, name: SnapshotName) -> duckdb.DuckDBPyConnection:
+    """The newest snapshot as views in a DuckDB in memory. Errors: `nothing_published`."""
+    snapshots = home / "snapshots"
+    manifest = read_manifest(snapshots, name)
+    if manifest is None:
+        raise StackError("nothing_published", f"No snapshot {name!r} is published yet.")
+    connection = duckdb.connect()
+    for mart, parts in manifest.marts.items():
+        if parts:
+            files = ", ".join(f"'{path}'" for path in part_paths(snapshots, manifest, mart))
+            connection.execute(f'create view "{mart}" as select * from read_parquet([{files}])')
+    return connection
+
+
+def rows(
+    connection: duckdb.DuckDBPyConnection, sql: str, values: list[Any] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a query, as dicts."""
+    cursor = connection.execute(sql, values or [])
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def content(home: Home) -> dict[str, list[str]]:
+    """Content hashes of every part of every published mart: equal where the marts are equal."""
+    found: dict[str, list[str]] = {}
+    for name in ("general", "restricted"):
+        manifest = read_manifest(home / "snapshots", name)
+        if manifest is not None:
+            found |= {
+                mart: sorted(p.content_hash for p in parts)
+                for mart, parts in manifest.marts.items()
+            }
+    found.pop("build", None)  # when the marts were built; the marts themselves are what is compared
+    return found
+
+
+def heads(api: Api) -> dict[str, int]:
+    """`seq` of every ledger, as the ledger says."""
+    return {ledger["ledger"]: int(ledger["seq"]) for ledger in api.get("/v1/ledgers")["ledgers"]}
+
+
+def wait_until_published(home: Home, api: Api, seconds: float) -> dict[str, int]:
+    """Wait until every ledger's present head is in the published marts; gives the heads.
+
+    Errors: `not_in_time`; `publication_blocked` names the checks that failed.
+    """
+    wanted = heads(api)
+
+    def there() -> bool:
+        progress = read_progress(home / "snapshots")
+        if progress is None:
+            return False
+        if progress.blocked_by:
+            raise StackError(
+                "publication_blocked",
+                f"Publication stands still, these checks failed: {', '.join(progress.blocked_by)}. "
+                "See `tally logs dagster-daemon` and the console's data page.",
+            )
+        caught_up = all(progress.published.get(name, 0) >= seq for name, seq in wanted.items())
+        # streams beside the journals (statements, parties) are followed as far as they have landed
+        return caught_up and all(
+            progress.published.get(n, 0) >= s for n, s in progress.landed.items()
+        )
+
+    eventually("Publication of what was posted", seconds, there)
+    return wanted
