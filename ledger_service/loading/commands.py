@@ -23,7 +23,7 @@ class Command(NamedTuple):
 
 
 class Commands:
-    """Makes commands of one load. `mark` is the file's fingerprint: keys and references carry it."""
+    """Makes commands of one load. `mark`: the file's fingerprint, in keys and references."""
 
     def __init__(self, ledger: str, mapping: Mapping, mark: str, fbo_number: str) -> None:
         self._ledger, self._mapping, self._mark = ledger, mapping, mark
@@ -46,7 +46,7 @@ class Commands:
         )
 
     def opening(self, number: int, account: str, amount: int, moment: dt.datetime) -> Command:
-        """The command that pays an account's opening balance in; `number` is its row in the list."""
+        """The command that pays an opening balance in; `number` is its row in the list."""
         return self._command(
             f"opening.{number}",
             f"{self._mark[:4]}.open.{base32(number)}",

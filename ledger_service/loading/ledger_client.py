@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
@@ -15,9 +15,6 @@ from ledger_service.contract import environment
 from ledger_service.contract.events import Context, Entry
 from ledger_service.rails.api_errors import ApiRefusedError, ApiUnavailableError, raise_for
 
-STREAM_ROWS = 2_000
-"""Transactions in one request: a client can't read answers while it still writes, so both must fit
-the buffers between us and the API."""
 _ACCOUNTS = 1_000
 _TRIES = 6
 _AGAIN = frozenset(
@@ -97,24 +94,26 @@ class LedgerClient:
     def __exit__(self, *_exception: object) -> None:
         self._http.close()
 
-    def _call(self, method: str, target: str, **arguments: Any) -> httpx.Response:
-        """One request; what is safe to send again is sent again while the API recovers."""
-        for attempt in range(1, _TRIES + 1):
+    def _call(
+        self, method: str, target: str, *, tries: int = _TRIES, **arguments: Any
+    ) -> httpx.Response:
+        """One request; it is sent again while the API recovers."""
+        for attempt in range(1, tries + 1):
             try:
                 return raise_for(self._http.request(method, target, **arguments))
             except httpx.HTTPError as error:
-                # Everything sent from here is idempotent, so an answer that was lost is asked again.
-                if attempt == _TRIES or isinstance(error, httpx.ConnectError):
+                # All that is sent from here is idempotent: a lost answer is asked for again.
+                if attempt == tries:
                     raise ApiUnavailableError(self._http.base_url, error) from None
             except ApiRefusedError as error:
-                if attempt == _TRIES or error.code not in _AGAIN:
+                if attempt == tries or error.code not in _AGAIN:
                     raise
             time.sleep(0.1 * 2**attempt)
         raise AssertionError
 
     def check(self) -> None:
         """Whether the API is there and knows us."""
-        self._call("GET", "/v1/me")
+        self._call("GET", "/v1/me", tries=1)
 
     def open_ledger(self, currency: str, time_zone: str) -> None:
         """Open the ledger, or find it open."""
@@ -125,14 +124,17 @@ class LedgerClient:
             "POST",
             "/v1/ledgers",
             json={
-                **{"ledger": self.ledger, "currencies": [currency], "time_zone": time_zone},
-                **{"cut_off": "17:00", "calendar": "us_federal_reserve"},
+                "ledger": self.ledger,
+                "currencies": [currency],
+                "time_zone": time_zone,
+                "cut_off": "17:00",
+                "calendar": "us_federal_reserve",
                 "chart": "us_fintech_fbo/1",
             },
         )
 
     def open_accounts(self, accounts: Sequence[NewAccount]) -> None:
-        """Open accounts; those open alike stay. Errors: also ApiRefusedError for the first refused."""
+        """Open accounts; those open alike stay. Errors: ApiRefusedError for the first refused."""
         for batch in batches(accounts, _ACCOUNTS):
             answer = self._call(
                 "POST",
@@ -150,7 +152,7 @@ class LedgerClient:
                     )
 
     def register_parties(self, parties: Sequence[dict[str, Any]]) -> list[str]:
-        """Register parties by their `reference`; gives their ids. A known reference gives its party."""
+        """Register parties by `reference`; gives their ids. A known reference gives its party."""
         ids: list[str] = []
         for batch in batches(parties, _ACCOUNTS):
             answer = self._call("POST", "/v1/parties:batch", json={"parties": batch})
@@ -177,17 +179,39 @@ class LedgerClient:
         return True
 
     def post(self, postings: Sequence[Posting]) -> list[Verdict]:
-        """Post transactions in order; a verdict for each. What is unknown is asked until it is known."""
-        verdicts: list[Verdict] = []
-        for attempt in range(1, _TRIES + 1):
+        """Post transactions; a verdict for each. What is unknown is asked until it is known."""
+
+        def stream() -> list[Verdict]:
             answer = self._call(
                 "POST",
                 f"/v1/ledgers/{self.ledger}/transactions:stream",
                 content=b"\n".join(msgspec.json.encode(posting) for posting in postings) + b"\n",
                 headers={"content-type": "application/x-ndjson"},
             )
-            verdicts = [_VERDICT.decode(line) for line in answer.content.splitlines() if line]
-            undecided = len(verdicts) != len(postings) or any(
+            return [_VERDICT.decode(line) for line in answer.content.splitlines() if line]
+
+        return self._decided(stream, len(postings))
+
+    def post_in_order(self, postings: Sequence[Posting]) -> list[Verdict]:
+        """Post transactions whose order matters, in one request: limits hang on it. As `post`."""
+        return self._decided(
+            lambda: [
+                msgspec.convert(result, Verdict)
+                for result in self._call(
+                    "POST",
+                    f"/v1/ledgers/{self.ledger}/transactions:batch",
+                    content=msgspec.json.encode({"transactions": postings}),
+                    headers={"content-type": "application/json"},
+                ).json()["results"]
+            ],
+            len(postings),
+        )
+
+    def _decided(self, post: Callable[[], list[Verdict]], count: int) -> list[Verdict]:
+        """Verdicts without a doubt in them. Keys make it harmless to ask again until then."""
+        for attempt in range(1, _TRIES + 1):
+            verdicts = post()
+            undecided = len(verdicts) != count or any(
                 verdict.status == "unknown" or verdict.code in _AGAIN for verdict in verdicts
             )
             if not undecided:
@@ -200,7 +224,7 @@ class LedgerClient:
     ) -> Iterator[list[Verdict]]:
         """Post batches, `concurrency` at a time; verdicts come in the order of the batches.
 
-        More than one at a time gives up the order between batches: for facts that no limit hangs on.
+        More than one at a time gives up the order between batches.
         """
         under_way: deque[Future[list[Verdict]]] = deque()
         with ThreadPoolExecutor(concurrency, thread_name_prefix="post") as pool:

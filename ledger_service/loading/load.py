@@ -29,6 +29,7 @@ from ledger_service.loading.survey import Survey, reasons, survey
 
 CONCURRENCY = 4
 _BATCH_ROWS = 2_000
+"""A client can't read answers while it still writes: both must fit the buffers on the way."""
 Advance = Callable[[int], None]
 """Told how many more rows are decided."""
 
@@ -123,8 +124,8 @@ class Load:
         if found.mapping_sha256 != self._mapping_sha256:
             raise LoadError(
                 "loaded_by_another_mapping",
-                f"This file is in ledger {self.ledger} already, by another text of the mapping. Load "
-                "it into another ledger (--ledger), or use the mapping it was loaded by.",
+                f"This file is in ledger {self.ledger} already, by another text of the mapping. "
+                "Load it into another ledger (--ledger), or use the mapping it was loaded by.",
             )
         return found
 
@@ -251,10 +252,10 @@ class Load:
 
 
 def _refuse_conflict(verdicts: list[Verdict]) -> None:
-    """A key that stands for something else: the file was loaded by a mapping that said otherwise."""
+    """A key that stands for something else: a mapping said otherwise before."""
     if any(verdict.code == "idempotency_conflict" for verdict in verdicts):
         raise LoadError(
             "loaded_by_another_mapping",
-            "Rows of this file are in the ledger already, as something else: by another text of the "
-            "mapping. Load it into another ledger (--ledger).",
+            "Rows of this file are in the ledger already, as something else: by another text of "
+            "the mapping. Load it into another ledger (--ledger).",
         )

@@ -114,8 +114,8 @@ class Movement(_Text, frozen=True, rename={"into": "in"}):
 class StatedBalances(_Text, frozen=True):
     """Columns that state an account's balance after a row.
 
-    The last row of an account's day states its balance at the end of the day: inside a day the order
-    of rows need not be the order of execution.
+    The last row of an account's day states its balance at the end of the day: inside a day the
+    order of rows need not be the order of execution.
     """
 
     origin: str
@@ -142,7 +142,7 @@ class Mapping(_Text, frozen=True):
     time_zone: str = "America/New_York"
     stated_balances: StatedBalances | None = None
     ignored: list[str] = []
-    """Columns known to be there and left out on purpose: labels, and what a ledger has no use for."""
+    """Columns left out on purpose: labels, and what a ledger has no use for."""
 
     def used_columns(self) -> list[str]:
         """The only columns that are read."""
@@ -156,6 +156,20 @@ class Mapping(_Text, frozen=True):
         if self.stated_balances:
             names += [self.stated_balances.origin, self.stated_balances.destination]
         return names
+
+
+def _problems_of_kinds(mapping: Mapping) -> Iterator[str]:
+    for name, movement in mapping.kinds.items():
+        meanings = [
+            meaning for meaning in (movement.into, movement.out, movement.internal) if meaning
+        ]
+        for meaning in meanings:
+            if meaning.kind not in KINDS:
+                yield f"kinds.{name}: {meaning.kind!r} is no kind of the catalogue"
+        if not meanings:
+            yield f"kinds.{name} gives no direction: in, out or internal"
+    if mapping.columns.kind is None and ANY_KIND not in mapping.kinds:
+        yield 'without a kind column, kinds needs "*"'
 
 
 def _problems(mapping: Mapping) -> Iterator[str]:
@@ -180,17 +194,7 @@ def _problems(mapping: Mapping) -> Iterator[str]:
             re.compile(pattern)
         except re.error as error:
             yield f"outside is a regular expression: {error}"
-    for name, movement in mapping.kinds.items():
-        meanings = [
-            meaning for meaning in (movement.into, movement.out, movement.internal) if meaning
-        ]
-        for meaning in meanings:
-            if meaning.kind not in KINDS:
-                yield f"kinds.{name}: {meaning.kind!r} is no kind of the catalogue"
-        if not meanings:
-            yield f"kinds.{name} gives no direction: in, out or internal"
-    if mapping.columns.kind is None and ANY_KIND not in mapping.kinds:
-        yield 'without a kind column, kinds needs "*"'
+    yield from _problems_of_kinds(mapping)
 
 
 def _names() -> list[str]:
@@ -209,7 +213,8 @@ def _text(name: str) -> bytes:
         return path.read_bytes()
     raise LoadError(
         "unknown_mapping",
-        f"There is no mapping {name!r}: name one of {', '.join(_names())}, or the path of a YAML file.",
+        f"There is no mapping {name!r}: name one of {', '.join(_names())}, or give the path of a "
+        "YAML file.",
     )
 
 
@@ -218,9 +223,10 @@ def load_mapping(name: str) -> tuple[Mapping, str]:
     text = _text(name)
     try:
         mapping = msgspec.convert(yaml.safe_load(text), Mapping)
-        problems = list(_problems(mapping))
     except (msgspec.ValidationError, yaml.YAMLError) as error:
-        problems = [" ".join(str(error).split())]
+        why = " ".join(str(error).split())
+        raise LoadError("bad_mapping", f"The mapping {name} can't be used: {why}.") from None
+    problems = list(_problems(mapping))
     if problems:
         raise LoadError("bad_mapping", f"The mapping {name} can't be used: {'; '.join(problems)}.")
     return mapping, hashlib.sha256(text).hexdigest()

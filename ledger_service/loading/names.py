@@ -1,4 +1,4 @@
-"""Names that a load gives: keys, references and keyed account names, none of which looks personal."""
+"""Names that a load gives: keys, references, keyed account names; none looks personal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the partner bank is told of a ledger's outside movements, and which statements it makes of it.
+"""What the partner bank is told of a ledger's outside movements, and what it states of them.
 
 Loaded and simulated money has moved somewhere: at the sandbox bank, on the FBO account of the
 ledger. It is told so as the outside world would know it, and its statements come back the way a
@@ -76,8 +76,12 @@ class PartnerBank:
         self, number: str, account: str, purpose: str, rounded: int
     ) -> dict[str, Any]:
         return {
-            **{"bank": NAME, "account_number": number, "ledger": self._ledger, "account": account},
-            **{"purpose": purpose, "rounded_half_minor_per_entry": rounded},
+            "bank": NAME,
+            "account_number": number,
+            "ledger": self._ledger,
+            "account": account,
+            "purpose": purpose,
+            "rounded_half_minor_per_entry": rounded,
         }
 
     def stated_number(self, account: str) -> str:

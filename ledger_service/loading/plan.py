@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import functools
@@ -15,7 +16,7 @@ from ledger_service.contract.events import Channel
 from ledger_service.contract.identifiers import IdentifierError, check_account
 from ledger_service.contract.money import MAX_POSTING_MINOR, MoneyError, to_minor
 from ledger_service.loading.errors import RowRejectedError
-from ledger_service.loading.mapping import ANY_KIND, Direction, Mapping
+from ledger_service.loading.mapping import ANY_KIND, Direction, Mapping, Meaning
 from ledger_service.loading.source import Row
 
 EXACT = Context(prec=200)
@@ -159,7 +160,9 @@ class Planner:
             raise RowRejectedError("amount_too_large", "a posting is at most 2^63-1 minor units")
         return source, minor, residual
 
-    def _sides(self, source_kind: str, origin_id: str, destination_id: str):  # noqa: ANN202
+    def _sides(
+        self, source_kind: str, origin_id: str, destination_id: str
+    ) -> tuple[str | None, str | None, Meaning]:
         movement = self._mapping.kinds.get(source_kind) or self._mapping.kinds.get(ANY_KIND)
         if movement is None:
             raise RowRejectedError("unmapped_kind", "the mapping has no such kind")
@@ -209,10 +212,8 @@ class Planner:
         fields: dict[str, str] = {}
         if _NUMBER.match(values[1]):
             fields["amount"] = values[1]
-        try:
+        with contextlib.suppress(RowRejectedError):
             fields["effective_at"] = self._moment(values[0]).isoformat()
-        except RowRejectedError:
-            pass
         if self._mapping.columns.kind and values[4] in self._mapping.kinds:
             fields["kind"] = values[4]
         return fields

@@ -76,7 +76,7 @@ def survey(planned: Iterable[Transfer | Rejected]) -> Survey:
         why = ", ".join(f"{reason} {count:,}" for reason, count in reasons(found.rejected).items())
         raise LoadError(
             "no_rows",
-            f"None of {found.rows:,} rows can be posted ({why or 'the file is empty'}); is this the "
-            "right mapping? Nothing was posted.",
+            f"None of {found.rows:,} rows can be posted ({why or 'the file is empty'}); is this "
+            "the right mapping? Nothing was posted.",
         )
     return found

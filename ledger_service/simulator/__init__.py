@@ -1,0 +1,1 @@
+"""Traffic of our own: seeded customers and payments, planted findings, their answer key."""
