@@ -48,7 +48,7 @@ class TimeBudget:
 
 def _room(nodeid: str) -> str:
     """`tests/unit/engine/test_book.py::test_x` gives `unit/engine`."""
-    parts = Path(nodeid.split("::")[0]).parts
+    parts = Path(nodeid.split("::", maxsplit=1)[0]).parts
     inside = parts[parts.index(_ROOT.name) + 1 : -1] if _ROOT.name in parts else parts[:-1]
     return "/".join(inside[:2]) or "tests"
 
