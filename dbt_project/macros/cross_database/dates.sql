@@ -49,3 +49,8 @@
 {% macro duckdb__iso_weekday(date) -%}
     isodow({{ date }})
 {%- endmacro %}
+
+{# Every day from the first up to, not including, the one past the last, as `date_day`. #}
+{% macro every_day(first, past) -%}
+    {{ dbt.date_spine('day', "cast('" ~ first ~ "' as date)", "cast('" ~ past ~ "' as date)") }}
+{%- endmacro %}

@@ -28,16 +28,17 @@ with evidence as (
 named as (
     select
         evidence.*,
-        concat(
-            ledger,
-            '/',
-            cast(
-                min(seq) over (
-                    partition by rule, rule_version, ledger, subject, currency, island
-                ) as {{ dbt.type_string() }}
-            )
-        ) as episode
+        min(seq) over (
+            partition by rule, rule_version, ledger, subject, currency, island
+        ) as first_seq
     from evidence
+),
+
+episodes as (
+    select
+        named.*,
+        concat(ledger, '/', {{ as_text('first_seq') }}) as episode
+    from named
 )
 
 select
@@ -67,4 +68,4 @@ select
     day,
     counterparty,
     score_unit
-from named
+from episodes

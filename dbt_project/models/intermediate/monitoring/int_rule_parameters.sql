@@ -7,7 +7,7 @@ with hashed as (
         version,
         ledger,
         currency,
-        md5({{ joined_texts("concat(name, '=', cast(value as " ~ dbt.type_string() ~ "))") }})
+        md5({{ joined_texts("concat(name, '=', " ~ as_text('value') ~ ")") }})
             as parameters_hash
     from {{ ref('rule_parameters') }}
     group by rule, version, ledger, currency

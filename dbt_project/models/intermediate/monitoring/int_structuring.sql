@@ -111,6 +111,16 @@ evidence as (
         end as begins
     from fired
     where fired.next_fired_day - fired.day_no < fired.window_days
+),
+
+islands as (
+    select
+        evidence.*,
+        sum(begins) over (
+            partition by {{ subject }} order by day_no, seq, entry_no
+            rows between unbounded preceding and current row
+        ) as island
+    from evidence
 )
 
 select
@@ -122,12 +132,7 @@ select
     person_kind as subject_kind,
     currency,
     exponent,
-    cast(
-        sum(begins) over (
-            partition by {{ subject }} order by day_no, seq, entry_no
-            rows between unbounded preceding and current row
-        ) as {{ dbt.type_string() }}
-    ) as island,
+    {{ as_text('island') }} as island,
     seq,
     entry_no,
     amount,
@@ -135,4 +140,4 @@ select
     effective_date as day,
     {{ as_text('null') }} as counterparty,
     threshold as score_unit
-from evidence
+from islands

@@ -1,7 +1,7 @@
 {{ config(tags=['steady']) }}
 
 with days as (
-    {{ dbt.date_spine('day', "cast('2020-01-01' as date)", "cast('2036-01-01' as date)") }}
+    {{ every_day('2020-01-01', '2036-01-01') }}
 ),
 
 calendars as (

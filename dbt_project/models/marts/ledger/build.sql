@@ -6,38 +6,38 @@ with seen as (
     group by ledger
     union all
     select
-        ledger,
-        max(seq)
+        ledger as ledger_or_stream,
+        max(seq) as as_of_seq
     from {{ ref('stg_accounts') }}
     group by ledger
     union all
     select
-        ledger,
-        max(seq)
+        ledger as ledger_or_stream,
+        max(seq) as as_of_seq
     from {{ ref('transactions') }}
     group by ledger
     union all
     select
-        stream,
-        max(seq)
+        stream as ledger_or_stream,
+        max(seq) as as_of_seq
     from {{ ref('stg_parties') }}
     group by stream
     union all
     select
-        stream,
-        max(seq)
+        stream as ledger_or_stream,
+        max(seq) as as_of_seq
     from {{ ref('stg_statement_accounts') }}
     group by stream
     union all
     select
-        stream,
-        max(seq)
+        stream as ledger_or_stream,
+        max(seq) as as_of_seq
     from {{ ref('stg_statements') }}
     group by stream
     union all
     select
-        stream,
-        max(seq)
+        stream as ledger_or_stream,
+        max(seq) as as_of_seq
     from {{ ref('stg_statement_lines') }}
     group by stream
 )

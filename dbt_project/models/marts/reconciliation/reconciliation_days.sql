@@ -25,17 +25,17 @@ gaps as (
     union all
     select
         statement_account,
-        statement_date,
-        bank_amount,
-        0
+        statement_date as day,
+        bank_amount as amount,
+        0 as break_count
     from {{ ref('int_reconciliation_items') }}
     where statement is not null
     union all
     select
         statement_account,
-        coalesce(statement_date, effective_date),
-        0,
-        1
+        coalesce(statement_date, effective_date) as day,
+        0 as amount,
+        1 as break_count
     from {{ ref('int_reconciliation_items') }}
     where reconciliation_status = 'break'
 ),
@@ -95,26 +95,26 @@ timeline as (
     select
         statement_account,
         day,
-        0,
-        0,
-        0,
-        0,
-        {{ sum_money('amount') }},
-        sum(break_count),
-        0
+        0 as is_statement,
+        0 as ledger_movement,
+        0 as customers,
+        0 as in_transit,
+        {{ sum_money('amount') }} as explained,
+        sum(break_count) as break_count,
+        0 as last_seq
     from gaps
     group by statement_account, day
     union all
     select
         statement_account,
-        statement_date,
-        1,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0
+        statement_date as day,
+        1 as is_statement,
+        0 as ledger_movement,
+        0 as customers,
+        0 as in_transit,
+        0 as explained,
+        0 as break_count,
+        0 as last_seq
     from statements
 ),
 
