@@ -41,7 +41,6 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)  # pyright: ignore[reportArgumentType]
 
 
-
 def main() -> None:
     """Serve until SIGTERM. Errors: `MissingSetting` and ValueError name the setting."""
     logs.configure("api", environment.read("TALLYSTICK_LOG_LEVEL"))
