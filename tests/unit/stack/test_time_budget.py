@@ -21,7 +21,12 @@ def test_a_run_past_its_budget_fails(tmp_path):
             f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {str(tmp_path)!r}], [plugin]))"
         )
         done = subprocess.run(
-            [sys.executable, "-c", run], capture_output=True, text=True, cwd=tmp_path, env=env
+            [sys.executable, "-c", run],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=env,
+            check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
         assert verdict in done.stdout
