@@ -30,7 +30,7 @@ def record(
     detail: str = "",
     moment: dt.datetime,
 ) -> None:
-    """Append one row, in the caller's transaction. `action` is a permission's name, `outcome` a code."""
+    """Append one row in the caller's transaction; `action` is a permission, `outcome` a code."""
     connection.execute("select pg_advisory_xact_lock(hashtext('monitoring.audit'))")
     last = connection.execute("select seq, digest from audit order by seq desc limit 1").fetchone()
     seq, previous = (last["seq"] + 1, last["digest"]) if last else (1, START)

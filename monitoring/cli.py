@@ -40,7 +40,7 @@ def migrate() -> None:
 
 @monitor.command()
 def verify() -> None:
-    """Rebuild every alert from its events and check the audit log's chain; exit 1 at a difference."""
+    """Rebuild every alert from its events, check the audit log's chain; exit 1 if they differ."""
     from monitoring.verify import differences
 
     with psycopg.connect(environment.read("TALLYSTICK_DATABASE_URL")) as connection:

@@ -36,7 +36,7 @@ class Published:
                 )
 
     def rows(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Row]:
-        """Rows as dicts. Errors: `NotPublished` where the snapshot lacks a mart that `sql` names."""
+        """Rows as dicts. Errors: `NotPublished` where `sql` names a mart that is not there."""
         cursor = self._connection.cursor()
         try:
             cursor.execute(sql, values)

@@ -1,7 +1,7 @@
 """Checks by the console itself that a transaction is in a signed log (RFC 6962, C2SP signed notes).
 
-Nothing here asks the ledger whether it is right: hashes are computed from the event's bytes up to the
-root of a checkpoint, and the checkpoint's signatures are checked with the public keys the console
+Nothing here asks the ledger whether it is right: hashes are computed from the event's bytes up to
+the root of a checkpoint, and the checkpoint's signatures are checked with the public keys the console
 was given. Sources: RFC 6962 section 2.1 (tree hashes, audit paths); C2SP `tlog-checkpoint`,
 `signed-note` and `tlog-cosignature`.
 """

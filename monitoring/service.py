@@ -23,8 +23,9 @@ POLL_SECONDS = 0.5
 _log = structlog.get_logger()
 
 _PASSING = (
-    psycopg.Error, psycopg_pool.PoolTimeout, duckdb.Error, OSError, LookupError, msgspec.MsgspecError
-)  # fmt: skip
+    *(psycopg.Error, psycopg_pool.PoolTimeout, duckdb.Error),
+    *(OSError, LookupError, msgspec.MsgspecError),
+)
 """A database or a file that is away for a while: said at /readyz, tried again."""
 
 

@@ -29,9 +29,11 @@ def differences(connection: psycopg.Connection[Any]) -> list[str]:
             )
         rebuilt[name] = alert
     stored = {alert.alert_id: alert for alert in store.load(connection)}
-    for name in sorted(rebuilt.keys() | stored.keys()):
-        if (left := rebuilt.get(name)) != (right := stored.get(name)):
-            found.append(f"alert {name}: its events give {_short(left, right)}")
+    found += [
+        f"alert {name}: its events give {_short(rebuilt.get(name), stored.get(name))}"
+        for name in sorted(rebuilt.keys() | stored.keys())
+        if rebuilt.get(name) != stored.get(name)
+    ]
     if (seq := audit.broken_at(connection)) is not None:
         found.append(f"audit log: row {seq} does not follow from the rows before it")
     return found

@@ -236,7 +236,7 @@ class House:
         roles: dict[int, str] | None = None,
         amount: int | None = None,
     ) -> dict[str, Any]:
-        """A row of alert_candidates with its entries: those of `account` in the transactions `seqs`."""
+        """A row of alert_candidates with its entries: those of `account` in `seqs`."""
         by_seq = {event.seq: event for event in self.transactions()}
         entries = [
             {
@@ -286,7 +286,8 @@ class House:
                 self.seqs("cash_deposit"),
                 subject=OWNERS[3],
                 account=wallet(3),
-                why=f"4 cash deposits of 9,600.00 to 9,640.00 USD within 5 days, each below 10,000.00, together 38,480.00. {CANARY}",
+                why="4 cash deposits of 9,600.00 to 9,640.00 USD within 5 days, each below 10,000.00, "
+                f"together 38,480.00. {CANARY}",
             ),
             self.candidate(
                 "fan_in",
@@ -340,8 +341,10 @@ class House:
             rows = database.execute(f"select count(*) from {mart}").fetchone()[0]
             parts[mart] = [snapshots.Part(path, rows, f"{self.version}")]
         checks = [
-            snapshots.CheckResult("marts_equal_ledger", True, True, "12 GL codes, to the cent"),
-            snapshots.CheckResult("entries_balance", True, True),
+            snapshots.CheckResult(
+                "marts_equal_ledger", passed=True, blocking=True, detail="12 GL codes, to the cent"
+            ),
+            snapshots.CheckResult("entries_balance", passed=True, blocking=True),
         ]
         manifest = snapshots.Manifest(
             name,
@@ -409,20 +412,30 @@ _ACCOUNT_FIELDS = (
     "seq",
 )
 GENERAL = (
-    "accounts", "transactions", "entries", "account_balances_daily", "account_balances_current", "trial_balance_daily",
-    "statement_lines", "reconciliation_breaks", "reconciliation_days", "build",
-)  # fmt: skip
+    *("accounts", "transactions", "entries", "build"),
+    *("account_balances_daily", "account_balances_current", "trial_balance_daily"),
+    *("statement_lines", "reconciliation_breaks", "reconciliation_days"),
+)
 
 
 def _candidate_tables(
     database: duckdb.DuckDBPyConnection, candidates: list[dict[str, Any]]
 ) -> None:
     database.execute(
-        "create table alert_candidates (candidate_id text, rule text, rule_version text, parameters_hash text, ledger text, subject text, subject_kind text, "
-        "episode text, window_start timestamp, window_end timestamp, score decimal(9,4), amount decimal(38,0), currency text, exponent integer, entry_count integer, why text, last_seq bigint)"
+        """
+        create table alert_candidates (
+          candidate_id text, rule text, rule_version text, parameters_hash text, ledger text,
+          subject text, subject_kind text, episode text, window_start timestamp,
+          window_end timestamp, score decimal(9,4), amount decimal(38,0), currency text,
+          exponent integer, entry_count integer, why text, last_seq bigint)
+        """
     )
     database.execute(
-        "create table alert_candidate_entries (candidate_id text, ledger text, seq bigint, entry_no integer, amount bigint, currency text, role text, last_seq bigint)"
+        """
+        create table alert_candidate_entries (
+          candidate_id text, ledger text, seq bigint, entry_no integer, amount bigint,
+          currency text, role text, last_seq bigint)
+        """
     )
     for candidate in candidates:
         row = [value for name, value in candidate.items() if name != "entries"]

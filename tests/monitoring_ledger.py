@@ -62,7 +62,7 @@ class Refused(Exception):
 
 
 class StandIn:
-    """State and routes. A user's name is the role; `both` is an operator who is also an approver."""
+    """State and routes. A user's name is the role; `both` is operator and approver."""
 
     def __init__(self, house: House) -> None:
         self.house = house

@@ -1,8 +1,8 @@
 """What an alert is: a list of events, and the state they come to.
 
-An alert belongs to one rule, ledger, subject and episode; the episode is named by its first evidence
-(`ledger/seq`), and so is the alert: whoever sees the same candidate names the same alert. Events are
-only appended. `apply` is the one place that turns an event into state; the tables beside the events
+An alert belongs to one rule, ledger, subject and episode; the episode is named by its first
+evidence (`ledger/seq`), and so is the alert: whoever sees the same candidate names the same alert.
+Events are only appended. `apply` is the one place that turns an event into state; the tables beside the events
 are what `apply` gave, and `tally monitor verify` does it again from the start.
 """
 
@@ -192,7 +192,7 @@ class Alert(msgspec.Struct, kw_only=True):
 
 
 def alert_id(key: tuple[str, str, str, str]) -> str:
-    """The name of the alert of (rule, ledger, subject, episode): the same wherever it is computed."""
+    """The name of the alert of (rule, ledger, subject, episode): the same wherever it is made."""
     digest = hashlib.sha256("\x1f".join(key).encode()).digest()
     return "alr_" + b32encode(digest[:15]).decode().lower()
 

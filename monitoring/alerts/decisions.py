@@ -49,8 +49,8 @@ def decide(
     """Append the decision, its audit row and its place in the outbox; all or nothing.
 
     `seen_version` is the alert's version on the page the person decided from. Errors:
-    `DecisionRefused` with `alert_not_found`, `alert_changed`, `decision_not_allowed`, `reason_missing`,
-    `reason_too_long`.
+    `DecisionRefused` with `alert_not_found`, `alert_changed`, `decision_not_allowed`,
+    `reason_missing`, `reason_too_long`.
     """
     reason = reason.strip()
     if not reason:

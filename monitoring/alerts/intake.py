@@ -37,14 +37,15 @@ def candidates_of(restricted: Published) -> tuple[Candidate, ...]:
         entries[row["candidate_id"]].append(
             Evidence(row["seq"], row["entry_no"], row["role"], int(row["amount"]), row["currency"])
         )
-    fields = [name for name in Candidate.__struct_fields__ if name != "entries"]
+    fields = [name for name in Candidate.__struct_fields__ if name not in ("amount", "entries")]
     return tuple(
         Candidate(
-            **{name: row[name] for name in fields} | {"amount": int(row["amount"])},
+            **{name: row[name] for name in fields},
+            amount=int(row["amount"]),
             entries=tuple(entries[row["candidate_id"]]),
         )
         for row in restricted.rows(
-            f"select candidate_id, {', '.join(fields)} from alert_candidates"
+            f"select candidate_id, amount, {', '.join(fields)} from alert_candidates"
         )
     )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -130,7 +131,7 @@ class Plan:
             evidence=sorted(candidate.entries),
         )
 
-    def _fired(self, candidate: Candidate) -> dict[str, object]:
+    def _fired(self, candidate: Candidate) -> dict[str, Any]:
         return {
             "rule_version": candidate.rule_version,
             "parameters_hash": candidate.parameters_hash,
@@ -218,7 +219,7 @@ def _in_order(candidate: Candidate) -> tuple[str, str, str, int]:
 
 
 def _joined(candidates: list[Candidate]) -> Candidate:
-    """Candidates that count in one alert, as one: episodes that were merged may come apart again."""
+    """Candidates that count in one alert, as one: merged episodes may come apart again."""
     first = candidates[0]
     if len(candidates) == 1:
         return first

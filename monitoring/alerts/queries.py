@@ -9,7 +9,7 @@ from monitoring.database import Connection
 LIST_MAX = 300
 
 RULES = {
-    "structuring": "Several cash deposits, each below the reporting threshold, that together pass it.",
+    "structuring": "Cash deposits, each below the reporting threshold, that together pass it.",
     "rapid_movement": "Money that leaves within hours of coming in.",
     "fan_in": "Many senders paying into one account.",
     "ctr_aggregation": "Cash of one person and business day above the reporting threshold.",
@@ -20,7 +20,8 @@ RULES = {
 def counts(connection: Connection) -> list[dict[str, Any]]:
     """How many alerts stand in each status, by rule."""
     return connection.execute(
-        "select rule, status, count(*) as alerts from alert group by rule, status order by rule, status"
+        "select rule, status, count(*) as alerts from alert "
+        "group by rule, status order by rule, status"
     ).fetchall()
 
 
@@ -47,7 +48,7 @@ def one(connection: Connection, name: str) -> dict[str, Any] | None:
 
 
 def evidence(connection: Connection, name: str) -> list[dict[str, Any]]:
-    """The entries of an alert, in the order of the ledger; taken back ones with the version that did it."""
+    """The entries of an alert in the ledger's order; `removed_by` is the version that took one back."""
     return connection.execute(
         "select * from alert_evidence where alert_id = %s order by seq, entry_no, role", [name]
     ).fetchall()

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from ledger_service.contract.events import AlertDecided
+from ledger_service.contract.events import AlertDecided, timestamp
 from ledger_service.contract.events import encode as encode_contract
-from ledger_service.contract.events import timestamp
 from monitoring.alerts.alert import (
     Alert,
     AlertEvent,
@@ -27,6 +27,27 @@ from monitoring.database import Connection
 
 STREAM = "alert_decisions"
 
+_EPISODES = """
+select alert_id, episode from alert_episode
+ where %(names)s::text[] is null or alert_id = any(%(names)s)
+"""
+_EVIDENCE = """
+select * from alert_evidence where %(names)s::text[] is null or alert_id = any(%(names)s)
+"""
+_STORE_EPISODE = """
+insert into alert_episode (rule, ledger, subject, episode, alert_id) values (%s, %s, %s, %s, %s)
+on conflict do nothing
+"""
+_STORE_EVIDENCE = """
+insert into alert_evidence
+  (alert_id, seq, entry_no, role, amount, currency, added_by, removed_by)
+values (%s, %s, %s, %s, %s, %s, %s, %s)
+on conflict (alert_id, seq, entry_no, role) do update
+   set added_by = excluded.added_by, removed_by = excluded.removed_by
+ where (alert_evidence.added_by, alert_evidence.removed_by)
+       is distinct from (excluded.added_by, excluded.removed_by)
+"""
+
 _COLUMNS = tuple(name for name in Alert.__struct_fields__ if name not in ("episodes", "evidence"))
 
 
@@ -36,17 +57,18 @@ def lock_intake(connection: Connection) -> None:
 
 
 def load(connection: Connection, names: Sequence[str] | None = None) -> list[Alert]:
-    """Alerts as they are, all or the named ones; the rows are locked against decisions until commit."""
-    where = "" if names is None else "where alert_id = any(%(names)s)"
-    values = {"names": list(names) if names is not None else None}
+    """Alerts as they are, all or the named ones; locked against decisions until the commit."""
+    values = {"names": None if names is None else list(names)}
     rows = connection.execute(
-        f"select {', '.join(_COLUMNS)} from alert {where} order by alert_id for update", values
+        "select * from alert where %(names)s::text[] is null or alert_id = any(%(names)s) "
+        "order by alert_id for update",
+        values,
     ).fetchall()
     episodes: dict[str, list[str]] = {}
-    for row in connection.execute(f"select alert_id, episode from alert_episode {where}", values):
+    for row in connection.execute(_EPISODES, values):
         episodes.setdefault(row["alert_id"], []).append(row["episode"])
     evidence: dict[str, dict[Evidence, tuple[int, int | None]]] = {}
-    for row in connection.execute(f"select * from alert_evidence {where}", values):
+    for row in connection.execute(_EVIDENCE, values):
         entry = Evidence(
             row["seq"], row["entry_no"], row["role"], int(row["amount"]), row["currency"]
         )
@@ -72,8 +94,8 @@ def append(
 ) -> None:
     """Append `events`, store the states `after` them, and put decisions into the outbox.
 
-    `before` gives each known alert's version. Errors: `psycopg.errors.UniqueViolation` where another
-    transaction appended to the same alert first.
+    `before` gives each known alert's version. Errors: `psycopg.errors.UniqueViolation` where
+    another transaction appended to the same alert first.
     """
     versions = dict(before)
     appended = []
@@ -102,43 +124,28 @@ def append(
 
 
 def _store(connection: Connection, alert: Alert) -> None:
-    values = {name: getattr(alert, name) for name in _COLUMNS}
-    assignments = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "alert_id")
+    columns = [sql.Identifier(name) for name in _COLUMNS]
     connection.execute(
-        f"insert into alert ({', '.join(_COLUMNS)}) values ({', '.join(f'%({name})s' for name in _COLUMNS)}) "
-        f"on conflict (alert_id) do update set {assignments}",
-        values,
+        sql.SQL(
+            "insert into alert ({}) values ({}) on conflict (alert_id) do update set ({}) = row({})"
+        ).format(
+            sql.SQL(", ").join(columns),
+            sql.SQL(", ").join(map(sql.Placeholder, _COLUMNS)),
+            sql.SQL(", ").join(columns),
+            sql.SQL(", ").join(sql.SQL("excluded.{}").format(column) for column in columns),
+        ),
+        {name: getattr(alert, name) for name in _COLUMNS},
     )
+    key = (alert.rule, alert.ledger, alert.subject)
+    evidence = [
+        (alert.alert_id, row.seq, row.entry_no, row.role, row.amount, row.currency, added, removed)
+        for row, (added, removed) in sorted(alert.evidence.items())
+    ]
     with connection.cursor() as cursor:
         cursor.executemany(
-            "insert into alert_episode (rule, ledger, subject, episode, alert_id) values (%s, %s, %s, %s, %s) "
-            "on conflict do nothing",
-            [
-                (alert.rule, alert.ledger, alert.subject, episode, alert.alert_id)
-                for episode in alert.episodes
-            ],
+            _STORE_EPISODE, [(*key, episode, alert.alert_id) for episode in alert.episodes]
         )
-        touched = [
-            (
-                alert.alert_id,
-                entry.seq,
-                entry.entry_no,
-                entry.role,
-                entry.amount,
-                entry.currency,
-                added,
-                removed,
-            )
-            for entry, (added, removed) in sorted(alert.evidence.items())
-        ]
-        cursor.executemany(
-            "insert into alert_evidence (alert_id, seq, entry_no, role, amount, currency, added_by, removed_by) "
-            "values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict (alert_id, seq, entry_no, role) "
-            "do update set added_by = excluded.added_by, removed_by = excluded.removed_by "
-            "where (alert_evidence.added_by, alert_evidence.removed_by) "
-            "is distinct from (excluded.added_by, excluded.removed_by)",
-            touched,
-        )
+        cursor.executemany(_STORE_EVIDENCE, evidence)
 
 
 def _announce(
@@ -149,7 +156,7 @@ def _announce(
     actor: str,
     moment: dt.datetime,
 ) -> None:
-    """Put a decision into the outbox of stream `alert_decisions`, gapless in the order of commits."""
+    """Put a decision into the outbox of its stream, gapless in the order of commits."""
     connection.execute("select pg_advisory_xact_lock(hashtext('monitoring.decision_outbox'))")
     row = connection.execute(
         "select coalesce(max(seq), 0) + 1 as seq from decision_outbox"
@@ -184,9 +191,9 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def events_of(connection: Connection, name: str | None = None) -> list[Recorded]:
     """Events in the order they were appended, of one alert or of all."""
-    where = "" if name is None else "where alert_id = %(name)s"
     rows = connection.execute(
-        f"select alert_id, alert_seq, recorded_at, actor, body from alert_event {where} order by event_id",
+        "select alert_id, alert_seq, recorded_at, actor, body from alert_event "
+        "where %(name)s::text is null or alert_id = %(name)s order by event_id",
         {"name": name},
     )
     return [

@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Headers:
-    """ASGI middleware: what every answer carries. Pages of others behind us bring their own policy."""
+    """ASGI middleware: what every answer carries. Pages proxied here bring their own policy."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -5,6 +5,7 @@ positions on the screen are fractions.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -160,7 +161,7 @@ def shares(*groups: Sequence[int]) -> list[list[Share]]:
                 x=round(1000 * (min(start, end) - low) / span, 1),
                 width=round(1000 * abs(end - start) / span, 1),
             )
-            for start, end in zip(edges, edges[1:], strict=False)
+            for start, end in itertools.pairwise(edges)
         ]
         for edges in reaches
     ]

@@ -17,15 +17,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ledger_service.contract.permissions import PERMISSIONS
 from monitoring.console import formats
-from monitoring.console.access import SESSION_COOKIE, ForeignForm, Forbidden, Person, SignInNeeded
+from monitoring.console.access import SESSION_COOKIE, Forbidden, ForeignForm, Person, SignInNeeded
 from monitoring.console.ledger import LedgerAway, LedgerProblem
 from monitoring.marts import NotPublished
 
 _log = structlog.get_logger()
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 NAVIGATION = [
@@ -112,8 +112,8 @@ def _forbidden(request: Request, error: Forbidden) -> Response:
         request,
         403,
         "This page is not open to you",
-        f"It takes the permission {error.permission}, which is held by: {holders}. You are signed in "
-        f"with the role {roles}. If your work needs it, ask an administrator.",
+        f"It takes the permission {error.permission}, which is held by: {holders}. You are signed "
+        f"in with the role {roles}. If your work needs it, ask an administrator.",
         code="forbidden",
     )
 
@@ -177,7 +177,7 @@ def _database_away(request: Request, error: Exception) -> Response:
 
 def _http(request: Request, error: HTTPException) -> Response:
     titles = {404: "There is nothing here", 405: "This address takes no such request"}
-    text = "The link may be old, or what it named may not be published yet. Start again from the overview."
+    text = "The link may be old, or not published yet. Start again from the overview."
     detail = error.detail if error.status_code == 404 and error.detail != "Not Found" else text
     return problem_page(
         request, error.status_code, titles.get(error.status_code, "Not possible"), detail

@@ -1,4 +1,4 @@
-"""Alerts: the queue, one alert with its evidence, and the decision on it. Compliance's eyes only."""
+"""Alerts: the queue, one alert with its evidence, and the decision. Compliance's eyes only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from monitoring import audit
 from monitoring.alerts import decisions, queries, store
-from monitoring.alerts.alert import MONITOR
-from monitoring.alerts.alert import event_name
+from monitoring.alerts.alert import MONITOR, event_name
 from monitoring.console.access import Person, own_form, require
 from monitoring.console.render import page, problem_page
 from monitoring.marts import NotPublished
@@ -50,7 +49,7 @@ def alerts(request: Request, status: str = "live", rule: str = "", ledger: str =
 def alert(
     request: Request, name: str, person: Annotated[Person, require("alerts.view")]
 ) -> Response:
-    """One alert: why, on which entries, and what happened to it. That it was read is on the audit log."""
+    """One alert: why, on which entries, what happened to it. Each reading is on the audit log."""
     with request.app.state.pool.connection() as connection:
         found = queries.one(connection, name)
         if found is None:
@@ -87,7 +86,7 @@ def _facts(request: Request, ledger: str, seqs: list[int]) -> dict[tuple[int, in
     """What the general marts say of the evidence; nothing where they are not published."""
     try:
         rows = request.app.state.marts.current("general").rows(
-            "select e.seq, e.entry_no, e.account, e.kind, e.channel, e.side, e.effective_at, e.business_date, "
+            "select e.seq, e.entry_no, e.account, e.kind, e.channel, e.side, e.effective_at, "
             "t.counterparty, t.conductor, t.reversed_by_seq "
             "from entries e join transactions t on t.ledger = e.ledger and t.seq = e.seq "
             "where e.ledger = $1 and e.seq in (select unnest($2::bigint[]))",
@@ -99,7 +98,7 @@ def _facts(request: Request, ledger: str, seqs: list[int]) -> dict[tuple[int, in
 
 
 @router.post("/alerts/{name}/decisions", dependencies=[own_form])
-def decide(
+def decide(  # noqa: PLR0917 - the fields of a form
     request: Request,
     name: str,
     person: Annotated[Person, require("alerts.decide")],

@@ -24,7 +24,7 @@ def log(
     room: str = "ledger",
     after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
 ) -> Response:
-    """Rows after `after`, oldest first. What was done to alerts is shown only to who may see alerts."""
+    """Rows after `after`, oldest first. What was done to alerts, only to who may see alerts."""
     rooms = ["ledger", "monitoring"] if person.may("alerts.view") else ["ledger"]
     room = room if room in rooms else "ledger"
     if room == "monitoring":
@@ -48,7 +48,8 @@ def log(
 def _own(request: Request, after: int) -> tuple[list[dict[str, Any]], int | None, int | None]:
     with request.app.state.pool.connection() as connection:
         rows = connection.execute(
-            "select *, encode(digest, 'hex') as hash from audit where seq > %s order by seq limit %s",
+            "select *, encode(digest, 'hex') as hash from audit "
+            "where seq > %s order by seq limit %s",
             (after, PAGE_ROWS),
         ).fetchall()
         broken_at = audit.broken_at(connection)

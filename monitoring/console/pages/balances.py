@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
@@ -29,8 +29,9 @@ def balances(
     ledger = chosen_ledger(marts, ledger)
     lines = marts.rows(
         """
-        select gl_code, account_class, normal_side, custodial, currency, exponent, count(*) as accounts,
-               string_agg(distinct split_part(account, ':', 1), ', ') as kinds, min(split_part(account, ':', 1)) as kind,
+        select gl_code, account_class, normal_side, custodial, currency, exponent,
+               count(*) as accounts, min(split_part(account, ':', 1)) as kind,
+               string_agg(distinct split_part(account, ':', 1), ', ') as kinds,
                sum(debits) as debits, sum(credits) as credits, sum(balance) as balance,
                max(last_effective_date) as last_day
           from account_balances_current where ledger = $1
@@ -100,15 +101,15 @@ def account(request: Request, ledger: str, account: str, before_seq: int | None 
         "where b.ledger = $1 and b.account = $2",
         [ledger, account],
     ) or marts.row(
-        "select *, 0 as debits, 0 as credits, 0 as balance, 0 as entry_count, null as last_effective_date "
+        "select *, 0 as debits, 0 as credits, 0 as balance, null as last_effective_date "
         "from accounts where ledger = $1 and account = $2",
         [ledger, account],
     )
     if found is None:
         raise HTTPException(404, f"Account {account[:128]!r} is not published in ledger {ledger}.")
     daily = marts.rows(
-        "select balance_date, balance from account_balances_daily where ledger = $1 and account = $2 "
-        "order by balance_date",
+        "select balance_date, balance from account_balances_daily "
+        "where ledger = $1 and account = $2 order by balance_date",
         [ledger, account],
     )
     entries = marts.rows(

@@ -16,8 +16,8 @@ KINDS = {
     "missing_at_bank": "The ledger has a movement that no bank statement shows.",
     "amount_differs": "Bank and ledger have the same movement with different amounts.",
     "duplicate_at_bank": "The bank states the same movement twice.",
-    "timing": "The movement is expected at the bank within the next banking days; it settles by itself.",
-    "stated_balance_differs": "A balance that the source states is not what its transactions add up to.",
+    "timing": "The bank is expected to show this in the next banking days; it settles by itself.",
+    "stated_balance_differs": "The balance a source states is not what its transactions add up to.",
 }
 """What each kind means, in words."""
 LIST_MAX = 500
@@ -29,7 +29,8 @@ def breaks(request: Request, ledger: str | None = None, kind: str = "") -> Respo
     marts = general(request)
     ledger = chosen_ledger(marts, ledger)
     counts = marts.rows(
-        "select kind, count(*) as breaks from reconciliation_breaks where ledger = $1 group by kind order by kind",
+        "select kind, count(*) as breaks from reconciliation_breaks "
+        "where ledger = $1 group by kind order by kind",
         [ledger],
     )
     kind = kind if kind in KINDS else ""
@@ -59,7 +60,8 @@ def one_break(request: Request, break_id: str) -> Response:
     """One break: the bank's line beside the ledger's entry."""
     marts = general(request)
     found = marts.row(
-        "select *, date_diff('day', opened_date, last_date) as age_days from reconciliation_breaks where break_id = $1",
+        "select *, date_diff('day', opened_date, last_date) as age_days "
+        "from reconciliation_breaks where break_id = $1",
         [break_id],
     )
     if found is None:
@@ -74,8 +76,8 @@ def one_break(request: Request, break_id: str) -> Response:
         )
     if found["seq"] is not None:
         entry = marts.row(
-            "select * from entries where ledger = $1 and seq = $2 and entry_no = coalesce($3, entry_no) "
-            "order by entry_no limit 1",
+            "select * from entries where ledger = $1 and seq = $2 "
+            "and entry_no = coalesce($3, entry_no) order by entry_no limit 1",
             [found["ledger"], found["seq"], found["entry_no"]],
         )
     return page(

@@ -23,8 +23,8 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from monitoring.console.access import (
-    ForeignForm,
     Forbidden,
+    ForeignForm,
     Person,
     Requirement,
     SignInNeeded,
@@ -37,11 +37,14 @@ router = APIRouter()
 _log = structlog.get_logger()
 _permission = Requirement("pipelines.view")
 
-SECRET_HEADER = "X-Tallystick-Proxy"  # noqa: S105 - the header's name
+SECRET_HEADER = "X-Tallystick-Proxy"
 
 _NOT_FORWARDED = frozenset(
-    "host cookie set-cookie authorization connection keep-alive transfer-encoding upgrade te trailer "
-    "proxy-authorization proxy-authenticate x-tallystick-proxy".split()
+    {
+        *("host", "connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer"),
+        *("cookie", "set-cookie", "authorization", "proxy-authorization", "proxy-authenticate"),
+        SECRET_HEADER.lower(),
+    }
 )
 _CLOSED_POLICY, _CLOSED_AWAY = 1008, 1013
 RECHECK_SECONDS = 15

@@ -88,7 +88,7 @@ def fbo_report(
     if not file.is_file():
         raise HTTPException(
             404,
-            "The report of this day is not written yet: a schedule writes it once the day is published.",
+            "The report of this day is not written yet: a schedule writes it after publication.",
         )
     return FileResponse(
         file, media_type=_REPORT_TYPES[kind], filename=f"fbo-{ledger}-{day.isoformat()}.{kind}"

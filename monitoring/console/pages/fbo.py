@@ -1,4 +1,4 @@
-"""The FBO day: what the bank holds for our customers is what we owe them, or the difference is named."""
+"""The FBO day: what the bank holds for our customers is what we owe them, or it is named why not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def fbo_day(
         else ("bank:fbo" if "bank:fbo" in accounts else (accounts or [""])[0])
     )
     history = marts.rows(
-        "select * from reconciliation_days where ledger = $1 and account = $2 order by statement_date",
+        "select * from reconciliation_days where ledger = $1 and account = $2 "
+        "order by statement_date",
         [ledger, account],
     )
     days = [row["statement_date"] for row in history]

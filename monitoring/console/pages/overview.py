@@ -107,12 +107,13 @@ def overview(request: Request, person: Annotated[Person, require("ledgers.read")
 
 
 def _reconciliation(request: Request) -> tuple[list[Row], list[Row]]:
-    """The last FBO day and the number of breaks of each ledger; nothing before the first snapshot."""
+    """Each ledger's last FBO day and number of breaks; nothing before the first snapshot."""
     try:
         marts = request.app.state.marts.current("general")
         days = marts.rows(
             "select * from reconciliation_days where account = 'bank:fbo' "
-            "qualify row_number() over (partition by ledger order by statement_date desc) = 1 order by ledger"
+            "qualify row_number() over (partition by ledger order by statement_date desc) = 1 "
+            "order by ledger"
         )
         breaks = marts.rows(
             "select d.ledger, count(b.break_id) as breaks, min(b.opened_date) as oldest "

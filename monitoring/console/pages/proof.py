@@ -11,10 +11,10 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import JSONResponse, Response
 
-from monitoring import proofs
 from ledger_service.contract import events
 from ledger_service.contract.identifiers import LEDGER
 from ledger_service.contract.money import EXPONENTS
+from monitoring import proofs
 from monitoring.console.access import Person, require
 from monitoring.console.ledger import Ledger, LedgerProblem
 from monitoring.console.render import page
@@ -76,7 +76,7 @@ def proof(
 def bundle(
     request: Request, ledger: str, seq: int, person: Annotated[Person, require("proofs.read")]
 ) -> Response:
-    """The same as one file, for a check on another machine. Errors: 409 where there is no proof yet."""
+    """The same as one file, to check elsewhere. Errors: 409 where there is no proof yet."""
     found = _find(request, person, ledger, seq)
     if found.checkpoint is None or found.failure:
         raise HTTPException(409, found.failure)
@@ -101,7 +101,7 @@ def _find(request: Request, person: Person, ledger: str, seq: int) -> Found:
         found.checkpoint = checkpoint = _checkpoint(api, ledger, request.app.state.settings.keys)
         if seq > checkpoint.size:
             found.failure = (
-                f"The newest checkpoint covers {checkpoint.size:,} events, this one is number {seq:,}. "
+                f"The newest checkpoint covers {checkpoint.size:,} events, this is number {seq:,}. "
                 "A new checkpoint is signed every few seconds: load this page again."
             )
             return found

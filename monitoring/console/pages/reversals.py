@@ -46,7 +46,7 @@ def reversals(
 
 
 @router.post("/reversals", dependencies=[own_form])
-def ask(
+def ask(  # noqa: PLR0917 - the fields of a form
     request: Request,
     person: Annotated[Person, require("reversals.request")],
     ledger: Annotated[str, Form()] = "",
@@ -122,7 +122,7 @@ def one(
 
 
 @router.post("/approvals/{approval}/decisions", dependencies=[own_form])
-def decide(
+def decide(  # noqa: PLR0917 - the fields of a form
     request: Request,
     approval: str,
     person: Annotated[Person, require("approvals.read")],
@@ -150,8 +150,8 @@ def decide(
                 request,
                 409,
                 "You can’t decide on your own request",
-                "You asked for this reversal yourself; nothing was approved. Money moves only when a "
-                "second person, signed in as themselves, has looked at the same facts.",
+                "You asked for this reversal yourself; nothing was approved. Money moves only when "
+                "a second person, signed in as themselves, has looked at the same facts.",
                 code="maker_is_checker",
                 back=back,
             )

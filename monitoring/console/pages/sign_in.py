@@ -28,7 +28,7 @@ router = APIRouter()
 
 
 def _own_path(path: str) -> str:
-    """`path` if it leads to a page of ours, else the overview: no sign-in sends anybody elsewhere."""
+    """`path` if it leads to a page of ours, else the overview: nobody is sent elsewhere."""
     is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if is_own and "\\" not in path else "/"
 
@@ -51,7 +51,7 @@ def _form(
 
 
 @router.get("/sign-in")
-def sign_in_form(request: Request, next: str = "/") -> Response:  # noqa: A002 - the query's name
+def sign_in_form(request: Request, next: str = "/") -> Response:
     """The form."""
     return _form(request, next)
 

@@ -50,7 +50,7 @@ def upgrade() -> None:
 
 
 def _projection() -> None:
-    """What the events come to: written with each event, rebuilt and compared by `tally monitor verify`."""
+    """What the events come to: written with them, rebuilt by `tally monitor verify`."""
     op.execute(
         """
         create table monitoring.alert (

@@ -67,7 +67,8 @@ def test_evidence_sums_to_the_amount(pool: Pool, published: House) -> None:
     intake(pool, published)
     sums = rows(
         pool,
-        "select a.amount, sum(e.amount) as evidence from alert a join alert_evidence e using (alert_id) "
+        "select a.amount, sum(e.amount) as evidence "
+        "from alert a join alert_evidence e using (alert_id) "
         "where e.role = any(a.roles) group by a.alert_id, a.amount",
     )
     assert len(sums) == 3

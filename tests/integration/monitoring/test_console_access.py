@@ -1,4 +1,4 @@
-"""Who may open what, by the contract's table; forms from elsewhere; what pages carry and never show."""
+"""Who may open what, by the contract's table; foreign forms; what pages carry and never show."""
 
 from __future__ import annotations
 

@@ -21,10 +21,22 @@ def candidate(
 ) -> Candidate:
     entries = tuple(Evidence(seq, 0, "evidence", 100 * seq, "USD") for seq in seqs)
     return Candidate(
-        rule=rule, rule_version=version, parameters_hash="p", ledger="l", subject=subject, subject_kind="party",
-        episode=f"l/{min(seqs)}", window_start=DAY, window_end=DAY, score=Decimal("1.5"),
-        amount=sum(entry.amount for entry in entries), currency="USD", exponent=2, why="because", entries=entries,
-    )  # fmt: skip
+        rule=rule,
+        rule_version=version,
+        parameters_hash="p",
+        ledger="l",
+        subject=subject,
+        subject_kind="party",
+        episode=f"l/{min(seqs)}",
+        window_start=DAY,
+        window_end=DAY,
+        score=Decimal("1.5"),
+        amount=sum(entry.amount for entry in entries),
+        currency="USD",
+        exponent=2,
+        why="because",
+        entries=entries,
+    )
 
 
 class World:

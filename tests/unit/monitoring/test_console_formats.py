@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from monitoring.console.charts import Day, chart, shares
-from monitoring.console.formats import amount, money, moment, name, words
+from monitoring.console.formats import amount, moment, money, name, words
 
 
 def test_money_is_exact_at_any_size_and_exponent() -> None:

@@ -1,4 +1,4 @@
-"""The console's own verification: RFC 6962 paths and signed notes, and that nothing false passes."""
+"""The console's own verification: RFC 6962 paths, signed notes; nothing false passes."""
 
 from __future__ import annotations
 
