@@ -156,7 +156,9 @@ def stated_cases() -> Facts:
         ]
     ):
         account = facts.account(f"customer:{number}:wallet")
-        token = facts.statement_account(account, "stated_balance", rounded, token=f"stated_{number}")
+        token = facts.statement_account(
+            account, "stated_balance", rounded, token=f"stated_{number}"
+        )
         facts.receive(at(0), account, 1_000)
         facts.receive(at(5), account, 100)
         facts.statement(token, at(1).date(), stated[0])

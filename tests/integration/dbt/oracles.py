@@ -111,7 +111,9 @@ def ctr_aggregation(facts: Facts) -> set[Finding]:
     return {
         _finding("ctr_aggregation", person, [(move, f"cash_{direction}") for move in group])
         for person, cash in _by_person(moves_of(facts)).items()
-        for (_, direction), group in _grouped(cash, lambda m: (m.business_date, m.direction)).items()
+        for (_, direction), group in _grouped(
+            cash, lambda m: (m.business_date, m.direction)
+        ).items()
         if sum(move.amount for move in group) > 1_000_000
     }
 
@@ -210,12 +212,15 @@ def fan_in(facts: Facts) -> set[Finding]:
             past_days = (last - 29 * DAY - known_from).days
             past = sum(m.amount for m in moves if m.day <= last - 30 * DAY and is_new(m))
             usual = past_days < 30 or value * past_days >= past * 2 * 30
-            if len(senders) >= 5 and len(new) * 100 >= len(senders) * 60 and value >= 200_000 and usual:
+            if (
+                len(senders) >= 5
+                and len(new) * 100 >= len(senders) * 60
+                and value >= 200_000
+                and usual
+            ):
                 evidence |= set(window)
         for episode in _episodes(evidence, gap=30):
-            roles = [
-                (m, "from_new_sender" if is_new(m) else "from_known_sender") for m in episode
-            ]
+            roles = [(m, "from_new_sender" if is_new(m) else "from_known_sender") for m in episode]
             found.add(_finding("fan_in", account, roles))
     return found
 

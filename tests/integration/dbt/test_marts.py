@@ -67,7 +67,9 @@ def test_increments_equal_a_full_build(built: Warehouse, tmp_path: Path) -> None
         grown.build(piece)
     different = [mart for mart in MARTS if built.mart(mart) != grown.mart(mart)]
     assert not different
-    assert built.rows("select count(*) from marts.entries where reconciliation_status = 'break'") != [(0,)]
+    assert built.rows(
+        "select count(*) from marts.entries where reconciliation_status = 'break'"
+    ) != [(0,)]
     assert built.rows("select count(*) from marts.transactions where reversed_by_seq > 0") != [(0,)]
 
 
@@ -175,9 +177,13 @@ def test_stated_balances_within_rounding(built: Warehouse) -> None:
 
 def test_seeds_equal_the_ledgers_own_rules(built: Warehouse) -> None:
     assert dict(built.rows("select currency, exponent from seeds.currencies")) == EXPONENTS
-    calendar = built.rows("select day, is_banking_day, next_banking_day from marts.banking_calendar")
+    calendar = built.rows(
+        "select day, is_banking_day, next_banking_day from marts.banking_calendar"
+    )
     assert len(calendar) == (dt.date(2036, 1, 1) - dt.date(2020, 1, 1)).days
     banking_days = sorted(day for day, is_banking, _ in calendar if is_banking)
     assert banking_days == [day for day, *_ in sorted(calendar) if is_banking_day(day)]
     following = dict(zip(banking_days, banking_days[1:], strict=False))
-    assert all(following[day] == after for day, is_banking, after in calendar if is_banking and after)
+    assert all(
+        following[day] == after for day, is_banking, after in calendar if is_banking and after
+    )

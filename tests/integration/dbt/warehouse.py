@@ -60,7 +60,9 @@ Leg = tuple[str, str, int]
 
 
 def _columns(table: str) -> dict[str, str]:
-    return dict(column.strip().split(" ", 1) for column in LANDING[table].split(", ") if " " in column)
+    return dict(
+        column.strip().split(" ", 1) for column in LANDING[table].split(", ") if " " in column
+    )
 
 
 class Facts:
@@ -121,9 +123,7 @@ class Facts:
 
     def receive(self, moment: dt.datetime | dt.date, to: str, amount: int, **values: Any) -> int:
         """Money from outside to a customer, through the FBO account."""
-        return self.post(
-            moment, [("bank:fbo", "debit", amount), (to, "credit", amount)], **values
-        )
+        return self.post(moment, [("bank:fbo", "debit", amount), (to, "credit", amount)], **values)
 
     def pay_out(self, moment: dt.datetime | dt.date, by: str, amount: int, **values: Any) -> int:
         """Money from a customer to outside, through the FBO account."""
@@ -138,7 +138,11 @@ class Facts:
     def reverse(self, moment: dt.datetime | dt.date, seq: int, amount: int | None = None) -> int:
         """Swap the entries of a transaction, in full or for `amount`."""
         legs = [
-            (row["account"], "credit" if row["side"] == "debit" else "debit", amount or row["amount"])
+            (
+                row["account"],
+                "credit" if row["side"] == "debit" else "debit",
+                amount or row["amount"],
+            )
             for row in self.rows["entries"]
             if row["seq"] == seq
         ]
@@ -232,9 +236,7 @@ class Warehouse:
         arrow = pa.table({name: [row.get(name) for row in rows] for (name,) in names})
         if rows:
             connection.register("arrived", arrow)
-            picked = ", ".join(
-                "map()" if name == "metadata" else name for (name,) in names
-            )
+            picked = ", ".join("map()" if name == "metadata" else name for (name,) in names)
             connection.execute(f"insert into typed select {picked} from arrived")
         number = len(list(folder.iterdir()))
         connection.execute(f"copy typed to '{folder}/{number:06}.parquet'")

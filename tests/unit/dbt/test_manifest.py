@@ -27,7 +27,9 @@ def _models(manifest: Any, folder: str) -> list[Any]:
 
 
 def test_every_model_and_column_is_described(manifest: Any) -> None:
-    every = [m for folder in ("staging", "intermediate", "marts") for m in _models(manifest, folder)]
+    every = [
+        m for folder in ("staging", "intermediate", "marts") for m in _models(manifest, folder)
+    ]
     assert [model.name for model in every if not model.description] == []
     assert [
         f"{model.name}.{column.name}"
@@ -64,7 +66,9 @@ def test_what_compliance_sees_is_restricted(manifest: Any) -> None:
     }
     assert restricted == {"alert_candidates", "alert_candidate_entries", "ctr_candidates"}
     for mart in _models(manifest, "marts"):
-        parents = {name.rsplit(".", maxsplit=1)[-1] for name in _ancestors(manifest, mart.unique_id)}
+        parents = {
+            name.rsplit(".", maxsplit=1)[-1] for name in _ancestors(manifest, mart.unique_id)
+        }
         if mart.name not in restricted:
             assert not parents & (restricted | {"int_alert_evidence"}), mart.name
 
@@ -83,7 +87,9 @@ def test_layers_are_kept(manifest: Any) -> None:
     for model in _models(manifest, "staging"):
         assert all(name.startswith("source.") for name in model.depends_on.nodes), model.name
     packages = {
-        macro.package_name for macro in manifest.macros.values() if macro.package_name != "tallystick"
+        macro.package_name
+        for macro in manifest.macros.values()
+        if macro.package_name != "tallystick"
     }
     assert packages <= {"dbt", "dbt_duckdb"}
 

@@ -15,8 +15,8 @@ with persons as (
         ledger,
         seq,
         entry_no,
-        conductor,
-        'party'
+        conductor as person,
+        'party' as person_kind
     from {{ ref('int_monitored_entries') }}
     where channel = 'cash' and amount > 0 and conductor is not null
 )

@@ -92,20 +92,22 @@ changes as (
     union all
     select
         {{ subject }},
-        day_no + window_days,
-        case when next_day is null or next_day >= day_no + window_days then -1 else 0 end,
-        case when is_newcomer and day_no = first_day then -1 else 0 end,
-        0,
+        day_no + window_days as day_no,
+        case when next_day is null or next_day >= day_no + window_days then -1 else 0 end
+            as senders,
+        case when is_newcomer and day_no = first_day then -1 else 0 end as new_senders,
+        0 as new_value,
         case when is_newcomer and day_no < first_day + window_days then amount else 0 end
+            as past_new_value
     from senders
     union all
     select
         {{ subject }},
-        first_day + window_days,
-        0,
-        0,
-        -amount,
-        0
+        first_day + window_days as day_no,
+        0 as senders,
+        0 as new_senders,
+        -amount as new_value,
+        0 as past_new_value
     from senders
     where is_newcomer and day_no < first_day + window_days
 ),

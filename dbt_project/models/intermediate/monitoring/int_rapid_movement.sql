@@ -2,6 +2,7 @@
 
 {% set subject = 'ledger, account, version' %}
 {% set in_time = 'order by moment, is_probe, seq, entry_no' %}
+{% set days_touched = quotient('parameters.window_hours + 23', 24) %}
 {% set so_far = 'rows between unbounded preceding and current row' %}
 with parameters as (
     {{ rule_parameters(
@@ -29,9 +30,8 @@ emptied as (
         on
             entries.ledger = daily.ledger
             and entries.account = daily.account
-            and daily.balance_date >= entries.effective_date
-            and daily.balance_date
-            <= {{ add_days('entries.effective_date', quotient('parameters.window_hours + 23', 24)) }}
+            and entries.effective_date <= daily.balance_date
+            and {{ add_days('entries.effective_date', days_touched) }} >= daily.balance_date
     where
         entries.direction = 'in'
         and not entries.is_own_transfer
@@ -88,11 +88,11 @@ timeline as (
     union all
     select
         {{ subject }},
-        moment + window_us,
-        1,
+        moment + window_us as moment,
+        1 as is_probe,
         seq,
         entry_no,
-        0
+        0 as outflow
     from moves
     where direction = 'in' and amount >= min_inflow
 ),
@@ -183,8 +183,8 @@ changes as (
     union all
     select
         {{ subject }},
-        day_no + period_days,
-        -1
+        day_no + period_days as day_no,
+        -1 as times
     from pass_days
 ),
 
@@ -232,7 +232,8 @@ evidence_days as (
         {{ subject }},
         day_no,
         case
-            when day_no - lag(day_no) over (partition by {{ subject }} order by day_no)
+            when
+                day_no - lag(day_no) over (partition by {{ subject }} order by day_no)
                 <= period_days
                 then 0
             else 1

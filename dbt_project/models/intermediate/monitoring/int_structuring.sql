@@ -43,9 +43,9 @@ changes as (
     union all
     select
         {{ subject }},
-        day_no + window_days,
-        -1,
-        -amount
+        day_no + window_days as day_no,
+        -1 as deposit_count,
+        -amount as amount
     from deposits
 ),
 

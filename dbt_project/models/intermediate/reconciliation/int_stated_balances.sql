@@ -40,11 +40,11 @@ timeline as (
     select distinct
         ledger,
         account,
-        statement_date,
-        1,
-        cast(0 as decimal(38, 0)),
-        0,
-        0
+        statement_date as day,
+        1 as is_statement,
+        cast(0 as decimal(38, 0)) as movement,
+        0 as entry_count,
+        0 as last_seq
     from stated
 ),
 
