@@ -13,7 +13,7 @@ with engine.connect() as connection:
     # `create schema if not exists` asks for the right to create even where the schema is there.
     if connection.scalar(text("select to_regnamespace(:name) is null"), {"name": SCHEMA}):
         connection.execute(text(f"create schema {SCHEMA}"))
-        connection.commit()
+    connection.commit()  # the question itself began a transaction, which would be rolled back
     context.configure(
         connection=connection,
         transaction_per_migration=True,
