@@ -243,4 +243,5 @@ def timestamp(moment: dt.datetime) -> str:
     """RFC 3339 in UTC with six places and Z. `moment` must carry a time zone."""
     if moment.tzinfo is None:
         raise ValueError("a time without a time zone is not a moment")
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # isoformat: strftime takes ten times as long, and this is on the path of every event.
+    return moment.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

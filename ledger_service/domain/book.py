@@ -74,6 +74,7 @@ class Book:
         self.originals: OrderedDict[int, Original] = OrderedDict()
         """Transactions that someone reverses."""
         self._dates: dict[str, tuple[str, str]] = {}
+        self._now: tuple[dt.datetime | None, str] = (None, "")
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -125,8 +126,10 @@ class Book:
     # --- deciding -----------------------------------------------------------------------------
 
     def decide(self, command: Command, now: dt.datetime) -> Decision:
-        """What `command` leads to at the time `now`. Changes nothing."""
-        recorded_at = max(events.timestamp(now), self.recorded_at)
+        """What `command` leads to at the time `now`. Changes nothing that a caller can see."""
+        if now is not self._now[0]:
+            self._now = now, events.timestamp(now)
+        recorded_at = max(self._now[1], self.recorded_at)
         if isinstance(command, OpenLedger):
             return self._open_ledger(command, recorded_at)
         if self.terms is None:

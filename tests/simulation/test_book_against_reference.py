@@ -15,7 +15,8 @@ from tests.ledger_book import carry_out, open_book, posting, reversing
 CUSTOMERS = [f"customer:{number}:wallet" for number in range(3)]
 ACCOUNTS = [*CUSTOMERS, "bank:fbo", "clearing:ach"]
 DEBIT_NORMAL = {"bank:fbo", "receivable:shortfall"}
-STATUSES = ["open", "frozen", "debits_frozen", "credits_frozen"]
+# Mostly open, and small amounts: so that limits, not frozen accounts, decide.
+STATUSES = [*["open"] * 9, "frozen", "debits_frozen", "credits_frozen"]
 
 
 class ReferenceLedger:
@@ -64,10 +65,10 @@ class BookMachine(RuleBasedStateMachine):
         self.reference.reversed[seq] = 0
 
     @rule(
-        key=st.integers(0, 40),
+        key=st.integers(0, 400),
         imposed=st.booleans(),
         lines=st.lists(
-            st.tuples(st.sampled_from(ACCOUNTS), st.integers(-60, 60).filter(bool)),
+            st.tuples(st.sampled_from(ACCOUNTS), st.integers(-6, 6).filter(bool)),
             min_size=1,
             max_size=4,
         ),
@@ -110,7 +111,7 @@ class BookMachine(RuleBasedStateMachine):
                     settled += [("receivable:shortfall", short), (customer, -short)]
         self._settle(event.seq, name, content, settled)
 
-    @rule(data=st.data(), whole=st.booleans(), amount=st.integers(1, 80))
+    @rule(data=st.data(), whole=st.booleans(), amount=st.integers(1, 9))
     def reverse(self, data, whole, amount) -> None:
         """Reverse a transaction, wholly or in part."""
         reference = self.reference

@@ -152,6 +152,18 @@ def test_a_floor_holds_for_the_transaction_as_a_whole_and_lets_an_account_recove
     assert isinstance(carry_out(book, posting("back", ("bank:operating", 3), (B, -3))), list)
 
 
+def test_limits_are_exact_to_the_minor_unit() -> None:
+    book = open_book(A, FBO, floor="0")
+    carry_out(book, OpenAccount(B, "USD", "key_test", None, "-3", "10"))
+    carry_out(book, posting("in", (FBO, 7), (A, -7)))
+    assert refused(book.decide(posting("a", (A, 8), (FBO, -8)), NOW)) == "floor_passed"
+    assert isinstance(book.decide(posting("b", (A, 7), (FBO, -7)), NOW), list)
+    assert refused(book.decide(posting("c", (B, 4), (FBO, -4)), NOW)) == "floor_passed"
+    assert isinstance(book.decide(posting("d", (B, 3), (FBO, -3)), NOW), list)
+    assert refused(book.decide(posting("e", (FBO, 11), (B, -11)), NOW)) == "ceiling_passed"
+    assert isinstance(book.decide(posting("f", (FBO, 10), (B, -10)), NOW), list)
+
+
 def test_what_the_outside_world_imposes_is_booked_and_the_shortfall_is_a_receivable() -> None:
     book = open_book(A, FBO, floor="0")
     carry_out(book, posting("in", (FBO, 30), (A, -30)))
