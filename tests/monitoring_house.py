@@ -91,20 +91,19 @@ def postings() -> list[Posting]:
                 )
             )
         if number in (30, 31):
-            for sender in (1, 2, 4, 5, 6, 7, 8):
-                made.append(
-                    Posting(
-                        day,
-                        "transfer",
-                        "internal",
-                        [
-                            (wallet(sender), "debit", 21_000 + sender),
-                            (wallet(9), "credit", 21_000 + sender),
-                        ],
-                        None,
-                        wallet(sender),
-                    )
+            made += [
+                Posting(
+                    day,
+                    "transfer",
+                    "internal",
+                    [
+                        (wallet(sender), "debit", 21_000 + sender),
+                        (wallet(9), "credit", 21_000 + sender),
+                    ],
+                    counterparty=wallet(sender),
                 )
+                for sender in (1, 2, 4, 5, 6, 7, 8)
+            ]
         if number == 33:
             made.append(
                 Posting(

@@ -51,7 +51,7 @@ def _form(
 
 
 @router.get("/sign-in")
-def sign_in_form(request: Request, next: str = "/") -> Response:
+def sign_in_form(request: Request, next: str = "/") -> Response:  # noqa: A002 - the query's name
     """The form."""
     return _form(request, next)
 

@@ -186,3 +186,20 @@ def test_history_rebuilds_the_state_through_json(world: World) -> None:
         rebuilt = apply(rebuilt, decode(encode(event)), name, "service:monitor", NOW)
     assert rebuilt == next(iter(second.alerts.values()))
     assert all(isinstance(row["amount"], str) for row in encode(first.events[0][1])["evidence"])
+
+
+def test_an_older_snapshot_brings_nothing_back(world: World) -> None:
+    world.publish(candidate(10, 11, 12))
+    world.publish(candidate(10, 12), as_of=200, reversed_by={11: 150})
+    assert world.publish(candidate(10, 11, 12), as_of=150) == []
+    assert world.only().amount == 2200
+
+
+def test_which_candidate_inherits_an_alert_does_not_depend_on_the_order_of_rows() -> None:
+    outcomes = []
+    for heirs in ([candidate(8, 10), candidate(9, 11)], [candidate(9, 11), candidate(8, 10)]):
+        world = World()
+        world.publish(candidate(10, 11))
+        world.publish(*heirs, as_of=200)
+        outcomes.append(world.alerts)
+    assert outcomes[0] == outcomes[1]
