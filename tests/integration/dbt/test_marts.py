@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import random
 from collections import defaultdict
 from pathlib import Path
@@ -183,7 +184,7 @@ def test_seeds_equal_the_ledgers_own_rules(built: Warehouse) -> None:
     assert len(calendar) == (dt.date(2036, 1, 1) - dt.date(2020, 1, 1)).days
     banking_days = sorted(day for day, is_banking, _ in calendar if is_banking)
     assert banking_days == [day for day, *_ in sorted(calendar) if is_banking_day(day)]
-    following = dict(zip(banking_days, banking_days[1:], strict=False))
+    following = dict(itertools.pairwise(banking_days))
     assert all(
         following[day] == after for day, is_banking, after in calendar if is_banking and after
     )

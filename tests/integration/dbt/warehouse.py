@@ -14,7 +14,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 
@@ -189,8 +188,7 @@ class Facts:
 def _parsed(stem: str) -> Manifest:
     """The project, parsed once a process (`stem` names the database in it)."""
     result = dbtRunner().invoke(["parse", "--quiet", *_folders()])
-    if not isinstance(result.result, Manifest):
-        raise AssertionError(f"dbt can't parse {PROJECT} for {stem}: {result.exception}")
+    assert isinstance(result.result, Manifest), f"dbt can't parse {stem}: {result.exception}"
     return result.result
 
 
