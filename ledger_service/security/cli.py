@@ -84,9 +84,9 @@ def show(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(users, indent=2))
         return
-    table = Table("user", "role", "password")
+    table = Table("user", "roles", "password")
     for name, user in users.items():
-        table.add_row(name, user["role"], user["password"])
+        table.add_row(name, ", ".join(user["roles"]), user["password"])
     Console().print(table)
 
 

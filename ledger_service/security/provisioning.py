@@ -1,4 +1,4 @@
-"""Demo identities: one user per role and the keys of the local services, random per home.
+"""Demo identities: a user for every role and the keys of the local services, random per home.
 
 They are marked in the database and taken only where TALLYSTICK_ENV says demo. Their secrets are in
 the home's secrets/ folder: `identities.json` with everything, and `<key>.key` for each service.
@@ -20,13 +20,14 @@ from ledger_service.security.credentials import (
 )
 from ledger_service.security.identities import Connection, create_key, create_user
 
-USERS = {
-    "olivia": "operator",
-    "adam": "approver",
-    "ana": "analyst",
-    "carol": "compliance",
-    "aud": "auditor",
-    "root_admin": "administrator",
+USERS: dict[str, list[str]] = {
+    # Olivia may approve, too: only not what she asked for herself.
+    "olivia": ["operator", "approver"],
+    "adam": ["approver"],
+    "ana": ["analyst"],
+    "carol": ["compliance"],
+    "aud": ["auditor"],
+    "root_admin": ["administrator"],
 }
 KEYS = {
     "integrator": "integrator",
@@ -42,7 +43,7 @@ _FILE = "identities.json"
 class User(TypedDict):
     """A user of the demo."""
 
-    role: str
+    roles: list[str]
     password: str
 
 
@@ -84,8 +85,8 @@ async def provision(connection: Connection, kept: Identities, folder: Path) -> I
     """
     made: Identities = {
         "users": {
-            name: kept["users"].get(name) or {"role": role, "password": secrets.token_urlsafe(12)}
-            for name, role in USERS.items()
+            name: kept["users"].get(name) or {"roles": roles, "password": secrets.token_urlsafe(12)}
+            for name, roles in USERS.items()
         },
         "keys": {},
     }
@@ -104,7 +105,7 @@ async def _keep_user(connection: Connection, name: str, user: User) -> None:
         "select user_id, demo, password_hash from security.person where user_name = $1", name
     )
     if row is None:
-        user_id = await create_user(connection, name, user["password"], [user["role"]], demo=True)
+        user_id = await create_user(connection, name, user["password"], user["roles"], demo=True)
     elif not row["demo"] or password_matches(row["password_hash"], user["password"]):
         return
     else:
