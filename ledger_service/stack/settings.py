@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from ledger_service.contract import environment
 from ledger_service.stack import logins
@@ -134,7 +136,9 @@ def process_environment(home: Home, part: Part) -> dict[str, str]:
         if name not in secrets and name not in addresses
     }
     dagster = {"DAGSTER_HOME": str(home / "dagster")} if part.name.startswith("dagster") else {}
-    return {**inherited, **QUIET, **dagster, **mine}
+    # dbt and others are found by name, also where the caller has not entered the environment
+    path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
+    return {**inherited, **QUIET, **dagster, **mine, "PATH": path}
 
 
 def fill_in(part: Part, surroundings: Mapping[str, str]) -> dict[str, str]:
