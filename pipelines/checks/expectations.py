@@ -65,10 +65,11 @@ def _run_site(
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
     import great_expectations as gx
     import pandas as pd
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     project.mkdir(parents=True, exist_ok=True)
     context = gx.get_context(mode="file", project_root_dir=str(project))
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.update_data_docs_site("local_site", _site_at(site))
     source = context.data_sources.add_or_update_pandas("marts")
     checks = []

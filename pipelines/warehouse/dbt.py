@@ -12,10 +12,11 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ledger_service.contract.snapshots import SnapshotName
 from pipelines.places import Places
+from pipelines.publication.parts import Mart
 from pipelines.warehouse.version import code_version
 
 if TYPE_CHECKING:
@@ -80,14 +81,20 @@ class Dbt:
         """Run the data tests. Errors: `DbtError`."""
         self._invoke(["test", "--vars", json.dumps(variables())])
 
-    def published_marts(self) -> dict[str, SnapshotName]:
-        """The marts by name, and the snapshot that each belongs to (its `meta.snapshot`)."""
-        marts: dict[str, SnapshotName] = {}
+    def published_marts(self) -> list[Mart]:
+        """The models whose `meta` names a snapshot and the columns that name a row.
+
+        Errors: `DbtError` for a model that names a snapshot but no grain.
+        """
+        marts = []
         for node in self.parse().nodes.values():
-            snapshot = (node.config.meta or {}).get("snapshot")
-            if node.resource_type == "model" and snapshot in ("general", "restricted"):
-                marts[node.name] = snapshot
-        return marts
+            meta = node.config.meta or {}
+            if node.resource_type != "model" or "snapshot" not in meta:
+                continue
+            if meta["snapshot"] not in get_args(SnapshotName) or not meta.get("grain"):
+                raise DbtError(f"{node.name}: meta needs snapshot (general, restricted) and grain")
+            marts.append(Mart(node.name, meta["snapshot"], tuple(meta["grain"])))
+        return sorted(marts, key=lambda mart: mart.name)
 
     def _invoke(self, command: Sequence[str]) -> Any:
         from dbt.cli.main import dbtRunner

@@ -1,0 +1,77 @@
+"""The dbt project as assets: one translator for names, groups and owners."""
+
+import functools
+import json
+import os
+import shutil
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
+
+from pipelines.places import Places
+from pipelines.resources import OWNER, POOL, Warehouse
+from pipelines.warehouse.dbt import PROJECT, Dbt, environment_of, variables
+from pipelines.warehouse.version import code_version
+
+
+class Translator(DagsterDbtTranslator):
+    """Keys are schema and name, as in the warehouse; the group is the schema."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """`marts/entries`; sources are the landing's assets."""
+        return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """staging, intermediate, marts or seeds."""
+        return dbt_resource_props["schema"]
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        """One team so far."""
+        del dbt_resource_props
+        return [OWNER]
+
+
+@functools.cache
+def prepared_manifest() -> Path:
+    """dbt's manifest of the project as it is now, parsed once per version of its files."""
+    folder = Places.from_settings().warehouse / "dbt"
+    kept = folder / f"manifest-{code_version().rpartition('+')[2]}.json"
+    if not kept.exists():
+        Dbt(Places.from_settings()).parse()
+        draft = kept.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(folder / "target" / "manifest.json", draft)
+        draft.replace(kept)
+    return kept
+
+
+def dbt_resource() -> DbtCliResource:
+    """dbt as a process of its own, for builds with all tests."""
+    # The one of this installation, whether or not its folder is on the PATH.
+    executable = Path(sysconfig.get_path("scripts")) / "dbt"
+    return DbtCliResource(
+        project_dir=str(PROJECT), profiles_dir=str(PROJECT), dbt_executable=str(executable)
+    )
+
+
+@dbt_assets(
+    manifest=prepared_manifest(),
+    dagster_dbt_translator=Translator(),
+    name="dbt_models",
+    pool=POOL,
+)
+def dbt_models(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse
+) -> Iterator[Any]:
+    """Seeds, models and all their tests; a failed test fails the step, and nothing is published."""
+    with warehouse.flow() as flow:
+        flow.recover()
+        os.environ.update(environment_of(flow.places))
+        command = ["build", "--vars", json.dumps(variables())]
+        invocation = dbt.cli(
+            command, context=context, target_path=flow.places.warehouse / "dbt" / "builds"
+        )
+        yield from invocation.stream().fetch_column_metadata()

@@ -1,0 +1,181 @@
+"""The way of an event through the pipelines, step by step; both speeds and the command walk it.
+
+The caller holds the warehouse's lock. Each step leaves the files whole, and doing it again changes
+nothing: after a crash the next caller begins with `recover` and goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from ledger_service.contract import environment
+from ledger_service.contract.snapshots import CheckResult, Manifest, SnapshotName
+from pipelines.checks.identities import check_identities
+from pipelines.checks.two_roads import check_two_roads
+from pipelines.ingestion import raw
+from pipelines.ingestion.compaction import compact
+from pipelines.ingestion.manifest import Landing
+from pipelines.ingestion.topic_reader import TopicReader
+from pipelines.ingestion.typed import Converter
+from pipelines.ledger_api import LedgerApi
+from pipelines.places import Places
+from pipelines.publication import snapshot
+from pipelines.publication.parts import Mart, MartTypeError
+from pipelines.publication.snapshot import Outcome
+from pipelines.warehouse import database
+from pipelines.warehouse.dbt import Dbt
+from pipelines.warehouse.lock import WarehouseLock
+from pipelines.warehouse.version import code_version
+
+
+@dataclasses.dataclass(frozen=True)
+class Publication:
+    """What a try to publish came to."""
+
+    manifests: dict[SnapshotName, Manifest]
+    """Empty where a check stood in the way."""
+    blocked_by: list[str]
+    outcomes: list[Outcome]
+
+
+class Flow:
+    """All steps, over one set of places, one Kafka and one ledger API."""
+
+    def __init__(self, places: Places, bootstrap: str, api: LedgerApi) -> None:
+        self.places = places
+        self.lock = WarehouseLock(places.warehouse)
+        self.landing = Landing(places.landing)
+        self.dbt = Dbt(places)
+        self.api = api
+        self.reader = TopicReader(bootstrap)
+        self.refused: dict[str, str] = {}
+        """Sources that stand still because their topic has a gap, and which."""
+        self._converter = Converter(self.landing, places.quarantine)
+
+    @classmethod
+    def from_settings(cls) -> Flow:
+        """What the environment names. Errors: `MissingSetting`."""
+        bootstrap = environment.read("TALLYSTICK_KAFKA_BOOTSTRAP")
+        return cls(Places.from_settings(), bootstrap, LedgerApi.from_settings())
+
+    def close(self) -> None:
+        """Let go of Kafka, the API and memory."""
+        self.reader.close()
+        self.api.close()
+        self._converter.close()
+
+    def recover(self) -> None:
+        """Make the warehouse show what the manifest names; remove what a crash left behind."""
+        self._refresh_views()
+
+    def land(self, seconds: float = 0.2) -> raw.Step:
+        """Land what is new, raw. Errors: `KafkaException`."""
+        step = raw.land(self.landing, self.reader, self.places.quarantine, seconds=seconds)
+        self.refused = step.refused or (self.refused if not step.events else {})
+        return step
+
+    def convert(self) -> int:
+        """Bring the typed landing up to the raw one and show it to dbt; gives events converted."""
+        events = self._converter.convert()
+        compact(self.landing)
+        self._refresh_views()
+        self.write_progress(None)
+        return events
+
+    def build(self, *, full_refresh: bool = False) -> None:
+        """Bring the marts up to the typed landing. Errors: `DbtError`."""
+        self.dbt.run(full_refresh=full_refresh)
+
+    def marts(self) -> list[Mart]:
+        """The marts that are published."""
+        return self.dbt.published_marts()
+
+    def light_checks(self) -> list[Outcome]:
+        """The checks of every publication: identities, two roads, a landing without gaps."""
+        with database.opened(self.places.warehouse_file) as connection:
+            outcomes = check_identities(connection)
+            as_of = snapshot.read_as_of(connection)
+            outcomes += check_two_roads(connection, self.api, as_of)
+        return [*outcomes, *self._landing_checks()]
+
+    def extract_frames(self, folder: Path) -> None:
+        """Write the windows that Great Expectations looks at."""
+        from pipelines.checks import expectations
+
+        shutil.rmtree(folder, ignore_errors=True)
+        with database.opened(self.places.warehouse_file) as connection:
+            expectations.extract(connection, folder)
+
+    def publish(self, outcomes: Sequence[Outcome]) -> Publication:
+        """Publish both snapshots, unless a blocking check failed; either way progress says so."""
+        blocked = snapshot.blocked_by(outcomes)
+        manifests: dict[SnapshotName, Manifest] = {}
+        if not blocked:
+            with database.opened(self.places.warehouse_file) as connection:
+                try:
+                    manifests = snapshot.publish(
+                        connection, self.places.snapshots, self.marts(), outcomes, code_version()
+                    )
+                except MartTypeError as refusal:
+                    check = CheckResult("mart_types", False, True, str(refusal))  # noqa: FBT003
+                    outcomes = [*outcomes, Outcome(check)]
+                    blocked = [check.name]
+        self.write_progress(blocked)
+        return Publication(manifests, blocked, list(outcomes))
+
+    def write_progress(self, blocked: Sequence[str] | None) -> None:
+        """Say how far the pipelines are; `blocked` None leaves that as it was."""
+        manifest = self.landing.read()
+        snapshot.write_progress(
+            self.places.snapshots, manifest.landed, manifest.quarantined, blocked
+        )
+
+    def drop_warehouse(self) -> None:
+        """Forget all tables; the landing and the snapshots stay, and everything can be rebuilt."""
+        file = self.places.warehouse_file
+        for path in (file, file.with_name(file.name + ".wal")):
+            path.unlink(missing_ok=True)
+        self.dbt = Dbt(self.places)
+
+    def _refresh_views(self) -> None:
+        with database.opened(self.places.warehouse_file) as connection:
+            database.make_landing_views(connection, self.landing)
+        self.landing.sweep()
+
+    def _landing_checks(self) -> list[Outcome]:
+        gaps = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
+        waiting = self.landing.read().quarantined
+        detail = f"{waiting} events wait: see `tally pipeline quarantine`" if waiting else ""
+        return [
+            Outcome(
+                CheckResult("landing_without_gaps", passed=not gaps, blocking=True, detail=gaps)
+            ),
+            Outcome(
+                CheckResult("quarantine_empty", passed=not waiting, blocking=False, detail=detail)
+            ),
+        ]
+
+
+def merge(*parts: Sequence[Outcome]) -> list[Outcome]:
+    """All outcomes, the last one of each check."""
+    latest: dict[str, Outcome] = {}
+    for outcomes in parts:
+        latest.update({outcome.check.name: outcome for outcome in outcomes})
+    return list(latest.values())
+
+
+def is_built(places: Places) -> bool:
+    """Whether the warehouse holds marts at all."""
+    if not places.warehouse_file.exists():
+        return False
+    with database.opened(places.warehouse_file) as connection:
+        try:
+            connection.execute("select 1 from marts.build limit 1")
+        except duckdb.Error:
+            return False
+    return True
