@@ -252,13 +252,11 @@ class House:
             if entry.account == account
         ]
         episode = f"{LEDGER}/{min(seqs)}"
-        days = [
-            dt.datetime.fromisoformat(by_seq[seq].effective_at).replace(tzinfo=None) for seq in seqs
-        ]
+        days = [dt.date.fromisoformat(by_seq[seq].effective_date) for seq in seqs]
         return {
             "candidate_id": hashlib.sha256(f"{rule}{subject}{episode}".encode()).hexdigest(),
             "rule": rule,
-            "rule_version": "1",
+            "rule_version": 1,
             "parameters_hash": "9f3c21d0aa41",
             "ledger": LEDGER,
             "subject": subject,
@@ -423,9 +421,9 @@ def _candidate_tables(
     database.execute(
         """
         create table alert_candidates (
-          candidate_id text, rule text, rule_version text, parameters_hash text, ledger text,
-          subject text, subject_kind text, episode text, window_start timestamp,
-          window_end timestamp, score decimal(9,4), amount decimal(38,0), currency text,
+          candidate_id text, rule text, rule_version integer, parameters_hash text, ledger text,
+          subject text, subject_kind text, episode text, window_start date,
+          window_end date, score decimal(9,4), amount decimal(38,0), currency text,
           exponent integer, entry_count integer, why text, last_seq bigint)
         """
     )

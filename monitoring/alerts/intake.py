@@ -19,6 +19,12 @@ from monitoring.marts import Marts, NotPublished, Published
 _log = structlog.get_logger()
 
 
+_CANDIDATE_FIELDS = (
+    *("rule", "parameters_hash", "ledger", "subject", "subject_kind", "episode"),
+    *("score", "currency", "exponent", "why"),
+)
+
+
 class Taken(msgspec.Struct, frozen=True):
     """What an intake did."""
 
@@ -37,17 +43,22 @@ def candidates_of(restricted: Published) -> tuple[Candidate, ...]:
         entries[row["candidate_id"]].append(
             Evidence(row["seq"], row["entry_no"], row["role"], int(row["amount"]), row["currency"])
         )
-    fields = [name for name in Candidate.__struct_fields__ if name not in ("amount", "entries")]
     return tuple(
         Candidate(
-            **{name: row[name] for name in fields},
+            **{name: row[name] for name in _CANDIDATE_FIELDS},
+            rule_version=str(row["rule_version"]),
+            window_start=_midnight(row["window_start"]),
+            window_end=_midnight(row["window_end"]),
             amount=int(row["amount"]),
             entries=tuple(entries[row["candidate_id"]]),
         )
-        for row in restricted.rows(
-            f"select candidate_id, amount, {', '.join(fields)} from alert_candidates"
-        )
+        for row in restricted.rows("select * from alert_candidates")
     )
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    """The first moment of a window's day, without a zone: rules count days of the ledger."""
+    return dt.datetime(day.year, day.month, day.day)  # noqa: DTZ001 - a day is not a moment
 
 
 def reversals(
@@ -98,12 +109,13 @@ def take_in(connection: Connection, marts: Marts, moment: dt.datetime) -> Taken:
 def _record(
     connection: Connection, taken: Taken, as_of: Mapping[str, int], moment: dt.datetime
 ) -> None:
-    """Note the intake: up to where alerts are known. The same snapshot again leaves no note."""
+    """Note up to where alerts are known; what adds nothing to the last note leaves none."""
     connection.execute(
         "insert into intake (snapshot_version, recorded_at, candidates, opened, changed, as_of) "
         "select %(version)s, %(moment)s, %(candidates)s, %(opened)s, %(changed)s, %(as_of)s "
         "where %(opened)s + %(changed)s > 0 "
-        "or not exists (select from intake where snapshot_version = %(version)s)",
+        "or not exists (select from (select as_of from intake order by intake_id desc limit 1) last "
+        "where last.as_of = %(as_of)s)",
         {
             "version": taken.snapshot_version,
             "moment": moment,
