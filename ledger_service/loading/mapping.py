@@ -25,7 +25,6 @@ from ledger_service.contract.money import MoneyError, Rounding, exponent
 from ledger_service.domain.transaction import KINDS
 from ledger_service.loading.errors import LoadError
 
-Direction = Literal["in", "out", "internal"]
 ANY_KIND = "*"
 
 

@@ -16,7 +16,7 @@ from ledger_service.contract.events import Channel
 from ledger_service.contract.identifiers import IdentifierError, check_account
 from ledger_service.contract.money import MAX_POSTING_MINOR, MoneyError, to_minor
 from ledger_service.loading.errors import RowRejectedError
-from ledger_service.loading.mapping import ANY_KIND, Direction, Mapping, Meaning
+from ledger_service.loading.mapping import ANY_KIND, Mapping, Meaning, Movement
 from ledger_service.loading.source import Row
 
 EXACT = Context(prec=200)
@@ -87,6 +87,15 @@ def parse_time(mapping: Mapping, zone: ZoneInfo, text: str) -> dt.datetime:
         raise RowRejectedError("bad_time", f"the time is no {unit} as the mapping says") from None
 
 
+def _meaning(movement: Movement, origin: str | None, destination: str | None) -> Meaning:
+    direction = "in" if origin is None else "out" if destination is None else "internal"
+    meanings = {"in": movement.into, "out": movement.out, "internal": movement.internal}
+    meaning = meanings[direction]
+    if meaning is None:
+        raise RowRejectedError("unmapped_kind", f"the mapping gives no {direction} for this kind")
+    return meaning
+
+
 class Planner:
     """Reads rows by a mapping. `name` gives the account's segment for an id of the source."""
 
@@ -123,19 +132,22 @@ class Planner:
     def _transfer(self, number: int, values: Sequence[str]) -> Transfer:
         time, amount_text, origin_id, destination_id = values[:4]
         source_kind = values[4] if self._mapping.columns.kind else ANY_KIND
-        for name, value in (
-            *(("time", time), ("amount", amount_text)),
-            *(("origin", origin_id), ("destination", destination_id)),
-        ):
+        for name, value in (("time", time), ("amount", amount_text)):
             if not value:
                 raise RowRejectedError("missing_value", f"the row has no {name}")
         moment = self._moment(time)
         source_amount, amount, residual = self._amount(amount_text)
-        origin, destination, meaning = self._sides(source_kind, origin_id, destination_id)
+        movement = self._mapping.kinds.get(source_kind) or self._mapping.kinds.get(ANY_KIND)
+        if movement is None:
+            raise RowRejectedError("unmapped_kind", "the mapping has no such kind")
+        origin, destination = self._accounts(movement, origin_id, destination_id)
+        stated = self._stated(source_kind, origin, destination, values)
+        if movement.only_origin == "in":
+            origin, destination = None, origin
+        meaning = _meaning(movement, origin, destination)
         return Transfer(
             *(number, origin, destination, amount, source_amount, residual),
-            *(meaning.kind, meaning.channel, moment),
-            self._stated(source_kind, origin, destination, values),
+            *(meaning.kind, meaning.channel, moment, stated),
         )
 
     def _amount(self, text: str) -> tuple[Decimal, int, Decimal]:
@@ -160,37 +172,23 @@ class Planner:
             raise RowRejectedError("amount_too_large", "a posting is at most 2^63-1 minor units")
         return source, minor, residual
 
-    def _sides(
-        self, source_kind: str, origin_id: str, destination_id: str
-    ) -> tuple[str | None, str | None, Meaning]:
-        movement = self._mapping.kinds.get(source_kind) or self._mapping.kinds.get(ANY_KIND)
-        if movement is None:
-            raise RowRejectedError("unmapped_kind", "the mapping has no such kind")
-        direction: Direction
-        origin: str | None = None
-        destination: str | None = None
-        if movement.only_origin == "in":
-            direction, destination = "in", self.account(origin_id)
-        elif movement.only_origin == "out":
-            direction, origin = "out", self.account(origin_id)
-        else:
-            from_outside = self._pays_in.fullmatch(origin_id)
-            to_outside = self._is_paid.fullmatch(destination_id)
-            if from_outside and to_outside:
-                raise RowRejectedError("outside_to_outside", "no account here takes part")
-            origin = None if from_outside else self.account(origin_id)
-            destination = None if to_outside else self.account(destination_id)
-            direction = "in" if from_outside else "out" if to_outside else "internal"
+    def _accounts(
+        self, movement: Movement, origin_id: str, destination_id: str
+    ) -> tuple[str | None, str | None]:
+        """The accounts here of the row's two columns; None is outside."""
+        if not origin_id or not (destination_id or movement.only_origin):
+            raise RowRejectedError("missing_value", "the row has no origin or no destination")
+        if movement.only_origin:
+            return self.account(origin_id), None
+        pays_in = self._pays_in.fullmatch(origin_id)
+        is_paid = self._is_paid.fullmatch(destination_id)
+        origin = None if pays_in else self.account(origin_id)
+        destination = None if is_paid else self.account(destination_id)
+        if origin is None and destination is None:
+            raise RowRejectedError("outside_to_outside", "no account here takes part")
         if origin == destination:
             raise RowRejectedError("same_account", "the money would go to where it comes from")
-        meaning = {"in": movement.into, "out": movement.out, "internal": movement.internal}[
-            direction
-        ]
-        if meaning is None:
-            raise RowRejectedError(
-                "unmapped_kind", f"the mapping gives no {direction} for this kind"
-            )
-        return origin, destination, meaning
+        return origin, destination
 
     def _account(self, source_id: str) -> str:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
 import heapq
 import itertools
@@ -49,10 +50,10 @@ class Settings:
     start: dt.date
     seed: int
 
-    @property
+    @functools.cached_property
     def mark(self) -> str:
         """Fingerprint of the settings: keys and references carry it."""
-        return letters(repr((_VERSION, dataclasses.astuple(self))), 12)
+        return letters(f"{_VERSION} {self!r}", 12)
 
 
 class Step(NamedTuple):

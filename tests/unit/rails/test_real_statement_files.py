@@ -47,7 +47,8 @@ def test_every_bai2_file(real_data):
 
 def test_every_camt053_file(real_data):
     rows = _expected(
-        real_data, lambda row: "camt.053" in row["expect"].get("message", "") and "xsd" not in row["format"]
+        real_data,
+        lambda row: "camt.053" in row["expect"].get("message", "") and "xsd" not in row["format"],
     )
     for row in rows:
         raw = (real_data / "bank_files" / row["file"]).read_bytes()
@@ -76,8 +77,10 @@ def test_every_camt053_file(real_data):
 def test_other_messages_are_refused_by_name(real_data):
     rows = _expected(
         real_data,
-        lambda row: row["format"] in ("iso20022", "mt940")
-        and "camt.053" not in row["expect"].get("message", ""),
+        lambda row: (
+            row["format"] in ("iso20022", "mt940")
+            and "camt.053" not in row["expect"].get("message", "")
+        ),
     )
     for row in rows:
         with pytest.raises(StatementError) as refused:
