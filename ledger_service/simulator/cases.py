@@ -120,13 +120,16 @@ class Cases:
         times = rng.randint(2, 4)
         days = sorted(rng.sample(self._banking_days(14, 0.05, 0.9)[:-1], times))
         case = self._case("rapid_movement", "rapid_movement", customer, f"{times} times in and out")
+        kept = self.opening[customer.number]
         for day in days:
             amount = rng.randint(3_100, 11_900) * 100
             meaning = rng.choice(_LARGE_IN)
             at = self._moment(day, rng.randint(9, 11), rng.randint(0, 59))
             source = f"shell.{rng.randrange(100, 999)}"
             self._do(case, money_in(at, meaning, customer.main, amount, source))
-            left = amount * rng.randint(95, 99) // 100
+            # What stayed the last time leaves too: an account like this is never left with much.
+            left = (amount + kept) * rng.randint(97, 99) // 100
+            kept += amount - left
             parts = rng.randint(1, 3)
             for part in range(parts):
                 out = left // parts if part else left - left // parts * (parts - 1)

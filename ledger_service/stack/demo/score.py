@@ -177,14 +177,14 @@ def _labelled_rules(ledger: str, shared: Path, candidates: list[dict[str, Any]])
 
 _CONTRADICTIONS = """
 with movement as (
-  select nameOrig as account, step, -cast(amount as decimal(30, 12)) as amount, newbalanceOrig as stated,
+  select nameOrig as account, step, -cast(amount as decimal(30, 12)) as amount, newbalanceOrig as stated, file_row_number as row_no,
          type <> 'INITALBALANCE' as states from log where nameOrig >= 0
   union all
-  select nameDest, step, cast(amount as decimal(30, 12)), newbalanceDest, type <> 'INITALBALANCE'
+  select nameDest, step, cast(amount as decimal(30, 12)), newbalanceDest, file_row_number, type <> 'INITALBALANCE'
     from log where nameDest >= 0
 ),
 day as (
-  select account, step, sum(amount) as amount, count(*) as entries, max(stated) filter (where states) as stated
+  select account, step, sum(amount) as amount, count(*) as entries, arg_max(stated, row_no) filter (where states) as stated
     from movement group by account, step
 ),
 running as (
@@ -203,7 +203,7 @@ def _contradictions(ledger: str, shared: Path, breaks: list[dict[str, Any]]) -> 
     A break counts as found where its difference is right to within the rounding of its rows.
     """
     log = duckdb.connect()
-    log.execute(f"create view log as select * from read_parquet('{shared / 'tx_log.parquet'}')")
+    log.execute(f"create view log as select * from read_parquet('{shared / 'tx_log.parquet'}', file_row_number = true)")
     expected = {
         str(account): (float(difference) * 100, int(entries))
         for account, difference, entries in log.execute(_CONTRADICTIONS).fetchall()
