@@ -73,14 +73,15 @@ def running(database_url: str, folder: Path) -> Iterator[Console]:
     report = folder / "reports" / "fbo" / "simulated" / "2026-08-14.csv"
     report.parent.mkdir(parents=True)
     report.write_text("day,difference\n")
-    (folder / "data_docs").mkdir()
-    (folder / "data_docs" / "index.html").write_text("<p>Data Docs</p>")
+    for site in ("data_docs", "restricted_data_docs"):
+        (folder / "warehouse" / site).mkdir(parents=True)
+        (folder / "warehouse" / site / "index.html").write_text("<p>Data Docs</p>")
     with serving_ledger(ledger) as api_url, open_pool(database_url, size=6) as pool:
         settings = Settings(
             api_url=api_url,
             snapshots=folder / "snapshots",
             reports=folder / "reports",
-            data_docs=folder / "data_docs",
+            warehouse=folder / "warehouse",
             dagster_url="",
             dagster_secret="from the console",
             keys=Keys(ledger.public(ledger.log_key), ledger.public(ledger.witness_key)),

@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_url: str
     snapshots: Path
     reports: Path
-    data_docs: Path
+    warehouse: Path
     dagster_url: str
     dagster_secret: str
     keys: Keys

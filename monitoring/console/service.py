@@ -16,7 +16,7 @@ def settings_from_environment() -> Settings:
         api_url=environment.read("TALLYSTICK_API_URL"),
         snapshots=environment.directory("TALLYSTICK_SNAPSHOTS", "snapshots"),
         reports=environment.directory("TALLYSTICK_REPORTS", "reports"),
-        data_docs=environment.directory("TALLYSTICK_WAREHOUSE", "warehouse") / "data_docs",
+        warehouse=environment.directory("TALLYSTICK_WAREHOUSE", "warehouse"),
         dagster_url=environment.read("TALLYSTICK_DAGSTER_URL").rstrip("/"),
         dagster_secret=environment.read("TALLYSTICK_DAGSTER_SECRET")
         if environment.read("TALLYSTICK_DAGSTER_URL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Request
@@ -47,7 +48,7 @@ def published(request: Request, person: Annotated[Person, require("ledgers.read"
         manifests=[(manifest, _marts(manifest)) for manifest in manifests],
         positions=positions,
         progress=progress,
-        has_data_docs=(request.app.state.settings.data_docs / "index.html").is_file(),
+        has_data_docs=(request.app.state.settings.warehouse / "data_docs" / "index.html").is_file(),
         has_dagster=bool(request.app.state.settings.dagster_url),
     )
 
@@ -67,13 +68,22 @@ def data_docs_start() -> Response:
 
 @router.get("/data-docs/{path:path}", dependencies=[require("pipelines.view")])
 def data_docs(request: Request, path: str) -> Response:
-    """A file of Great Expectations' Data Docs. Errors: 404 for what is not inside their folder."""
-    root = request.app.state.settings.data_docs.resolve()
+    """A file of Great Expectations' Data Docs on the general marts."""
+    return _docs_file(request.app.state.settings.warehouse / "data_docs", path)
+
+
+@router.get("/restricted-data-docs/{path:path}", dependencies=[require("alerts.view")])
+def restricted_data_docs(request: Request, path: str) -> Response:
+    """The same on the restricted marts."""
+    return _docs_file(request.app.state.settings.warehouse / "restricted_data_docs", path)
+
+
+def _docs_file(folder: Path, path: str) -> Response:
+    """Errors: 404 for what is not inside the folder."""
+    root = folder.resolve()
     file = (root / (path or "index.html")).resolve()
     if not file.is_relative_to(root) or not file.is_file():
-        raise HTTPException(
-            404, "There are no Data Docs here yet: they are written when checks run."
-        )
+        raise HTTPException(404, "There are no Data Docs here yet: they are written by checks.")
     return FileResponse(file, headers={"content-security-policy": DATA_DOCS_POLICY})
 
 
