@@ -5,6 +5,7 @@ from __future__ import annotations
 import uvicorn
 
 from ledger_service.contract import environment, logs
+from ledger_service.contract.service import stop_on_signals
 from monitoring.console.app import Settings, create_app
 from monitoring.database import open_pool
 from monitoring.proofs import Keys, public_key
@@ -40,6 +41,8 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM; requests under way are finished."""
     logs.configure("console", environment.read("TALLYSTICK_LOG_LEVEL"))
+    # Uvicorn drains on a signal and then raises it again: ours lets the process end with 0.
+    stop_on_signals()
     host, port = environment.host_and_port("TALLYSTICK_LISTEN")
     settings = settings_from_environment()
     with open_pool(environment.read("TALLYSTICK_DATABASE_URL"), size=8) as pool:
