@@ -128,7 +128,7 @@ def open_break(home: Home, say: Say) -> None:
     found = last_break(home)
     olivia = Person(home, "olivia")
     page = olivia.open(f"/breaks/{found['break_id']}")
-    if "Bank" not in page or "Ledger" not in page:
+    if "At the bank" not in page or "In the ledger" not in page:
         raise ActFailed("The break does not show both sides.")
     path = f"/reports/fbo/simulated/{found['day']}.pdf"
     pdf = olivia.download(path)

@@ -73,7 +73,7 @@ class Score(msgspec.Struct):
 def alert_count(home: Home) -> int:
     """Alerts that the monitor says it keeps."""
     figures = probes.figures(servers.readiness_url(home, services.TABLE["monitor"])) or {}
-    return int(figures.get("alerts", 0))
+    return sum(figures.get("alerts", {}).values())
 
 
 def judge(home: Home, shared: Path, ledgers: list[str]) -> Score:
