@@ -28,7 +28,8 @@ def land(landing: Landing, records: list[tuple[int, str, bytes]], name: str = LE
     seqs, types, contents = zip(*records, strict=True)
     headers = [f"tallystick.{one}.v1" for one in types]
     pq.write_table(
-        pa.table([seqs, headers, [""] * len(seqs), contents], schema=raw.SCHEMA), landing.root / path
+        pa.table([seqs, headers, [""] * len(seqs), contents], schema=raw.SCHEMA),
+        landing.root / path,
     )
     manifest = landing.read()
     source = manifest.sources.get(name, LandedSource(topic=name, topic_id="t"))
@@ -67,7 +68,9 @@ def test_every_event_type_lands_typed(landing, convert):
     land(landing, as_records(history))
     land(landing, as_records(ledger_events.parties(2)), "parties")
     lines = [("credit", 500, "ACH 1"), ("debit", 20, "ACH 2")]
-    land(landing, as_records(ledger_events.statement(LEDGER, "2026-07-01", 480, lines)), "statements")
+    land(
+        landing, as_records(ledger_events.statement(LEDGER, "2026-07-01", 480, lines)), "statements"
+    )
     decided = AlertDecided(
         stream="alert_decisions", seq=1, recorded_at="2026-07-01T00:00:00.000000Z", alert="a",
         rule="fan_in", decision="closed", reason="known", actor="carol",
@@ -75,18 +78,21 @@ def test_every_event_type_lands_typed(landing, convert):
     land(landing, as_records([decided]), "alert_decisions")
     manifest = convert()
     assert manifest.quarantined == 0
-    assert {table.name for table in TABLES} == set(
+    assert {table.name for table in TABLES} == {
         table for source in manifest.sources.values() for table in source.typed
-    )
+    }
     posted = [event for event in history if event_type(event) == "transaction.posted"]
     assert rows(landing, "entries", "ledger, seq, entry_no, account, side, amount, currency") == [
         (LEDGER, event.seq, number, entry.account, entry.side, int(entry.amount), entry.currency)
         for event in posted
         for number, entry in enumerate(event.entries)
     ]
-    found = rows(landing, "transactions", "seq, channel, metadata, entry_count, effective_at::varchar")
+    found = rows(
+        landing, "transactions", "seq, channel, metadata, entry_count, effective_at::varchar"
+    )
     assert found == [
-        (e.seq, e.context.channel, e.metadata, 2, e.effective_at[:19].replace("T", " ")) for e in posted
+        (e.seq, e.context.channel, e.metadata, 2, e.effective_at[:19].replace("T", " "))
+        for e in posted
     ]
     assert rows(landing, "statements", "seq, opening_balance, closing_balance") == [(2, 0, 480)]
     assert [row[0] for row in rows(landing, "accounts", "status")] == ["open"] * 7
@@ -95,13 +101,17 @@ def test_every_event_type_lands_typed(landing, convert):
 def test_no_money_is_ever_a_float(landing, convert):
     land(landing, as_records(ledger_events.history(LEDGER, 5)))
     lines = [("credit", 500, "ACH 1")]
-    land(landing, as_records(ledger_events.statement(LEDGER, "2026-07-01", 500, lines)), "statements")
+    land(
+        landing, as_records(ledger_events.statement(LEDGER, "2026-07-01", 500, lines)), "statements"
+    )
     manifest = convert()
     for table in TABLES:
         for file in manifest.typed_files(table.name):
             schema = pq.read_schema(landing.root / file.path)
             assert schema.names == [name for name, _ in table.columns]
-            assert not [f for f in schema if pa.types.is_floating(f.type) or pa.types.is_decimal(f.type)]
+            assert not [
+                f for f in schema if pa.types.is_floating(f.type) or pa.types.is_decimal(f.type)
+            ]
 
 
 def _change(**changes):
@@ -161,7 +171,9 @@ def test_poison_goes_to_quarantine_and_the_rest_lands(landing, convert, tmp_path
     listed = list(quarantine.listing(tmp_path / "quarantine", manifest))
     assert {one.event.seq: one.event.code for one in listed} == expected
     assert manifest.quarantined == len(expected)
-    good = [e.seq for e in history if event_type(e) == "transaction.posted" and e.seq not in expected]
+    good = [
+        e.seq for e in history if event_type(e) == "transaction.posted" and e.seq not in expected
+    ]
     assert [row[0] for row in rows(landing, "transactions", "seq")] == good
     assert manifest.sources[LEDGER].typed_seq == records[-1][0]
 
@@ -172,7 +184,9 @@ def test_every_poison_is_what_the_contract_itself_refuses_or_forbids(landing, co
         decode_journal(content)
 
 
-def test_an_event_that_makes_the_reader_fail_is_found_by_halving(landing, convert, tmp_path, monkeypatch):
+def test_an_event_that_makes_the_reader_fail_is_found_by_halving(
+    landing, convert, tmp_path, monkeypatch
+):
     history = ledger_events.history(LEDGER, 50)
     land(landing, as_records(history))
     parse = Converter._parse
@@ -198,4 +212,6 @@ def test_converting_again_gives_the_same_files(landing, convert):
     emptied = msgspec.structs.replace(first.sources[LEDGER], typed={}, typed_seq=0)
     landing.commit(first.with_source(LEDGER, emptied))
     again = convert()
-    assert {f.path: (landing.root / f.path).read_bytes() for f in again.typed_files("entries")} == contents
+    assert {
+        f.path: (landing.root / f.path).read_bytes() for f in again.typed_files("entries")
+    } == contents

@@ -1,0 +1,215 @@
+"""What is published is checked, whole, and equal to the ledger at a stated seq (P7)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ledger_service.contract.snapshots import CheckResult, part_paths, read_manifest, read_progress
+from pipelines.publication import snapshot
+from pipelines.publication.parts import Mart, MartTypeError, write_parts
+from pipelines.publication.snapshot import Outcome, SnapshotDamagedError
+from pipelines.warehouse import database
+from pipelines.warehouse.lock import WarehouseBusyError, WarehouseLock
+from tests.integration.pipelines.conftest import LEDGER
+
+
+@contextlib.contextmanager
+def doctored(world, change: str, mart: str):
+    """A mart that somebody changed, and put right again afterwards."""
+    with database.opened(world.flow.places.warehouse_file) as connection:
+        connection.execute(f"create table kept as select * from marts.{mart}")
+        connection.execute(change)
+    try:
+        yield
+    finally:
+        with database.opened(world.flow.places.warehouse_file) as connection:
+            connection.execute(f"delete from marts.{mart}")
+            connection.execute(f"insert into marts.{mart} select * from kept")
+            connection.execute("drop table kept")
+
+
+def current(world, name="general"):
+    return read_manifest(world.flow.places.snapshots, name)
+
+
+def parts_of(manifest, mart):
+    return [part.path for part in manifest.marts[mart]]
+
+
+def test_the_marts_are_published_with_their_seq_and_nothing_restricted_in_general(world):
+    publication = world.publish()
+    assert publication.blocked_by == [], publication.outcomes
+    general, restricted = current(world), current(world, "restricted")
+    seq = world.oracle.events[LEDGER][-1].seq
+    assert general.as_of == {LEDGER: seq, "parties": 3, "statements": 3}
+    assert set(restricted.marts) == {
+        "alert_candidates",
+        "alert_candidate_entries",
+        "ctr_candidates",
+    }
+    assert not set(restricted.marts) & set(general.marts)
+    assert {"entries", "reconciliation_days", "build"} <= set(general.marts)
+    (entries,) = part_paths(world.flow.places.snapshots, general, "entries")
+    assert duckdb.sql(f"select max(last_seq) from read_parquet('{entries}')").fetchone() == (seq,)
+    progress = read_progress(world.flow.places.snapshots)
+    assert progress.landed[LEDGER] == progress.published[LEDGER] == seq
+    assert progress.blocked_by == []
+
+
+def test_no_published_column_is_a_float(world):
+    world.publish()
+    root = world.flow.places.snapshots
+    for name in ("general", "restricted"):
+        for part in (root / name / "parts").glob("*.parquet"):
+            schema = pq.read_schema(part)
+            assert not [field for field in schema if pa.types.is_floating(field.type)], part
+
+
+def test_a_mart_with_a_float_is_refused():
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("create schema marts; create table marts.m as select sum(1) as money")
+        with pytest.raises(MartTypeError, match="money HUGEINT"):
+            write_parts(connection, Mart("m", "general", ("money",)), None)
+
+
+@pytest.mark.parametrize(
+    ("mart", "change", "caught_by"),
+    [
+        (
+            "account_balances_current",
+            "update marts.account_balances_current set debits = debits + 1, credits = credits + 1 "
+            "where account = 'bank:fbo'",
+            "two_roads_balances",
+        ),
+        (
+            "trial_balance_daily",
+            "update marts.trial_balance_daily set closing_debits = closing_debits + 1, "
+            "closing_credits = closing_credits + 1 where gl_code = '1010'",
+            "two_roads_trial_balance",
+        ),
+        ("entries", "update marts.entries set amount = amount + 1 where entry_no = 0 and seq = 20",
+         "debits_equal_credits"),
+        ("entries", "update marts.entries set signed_amount = signed_amount + 1 where seq = 20",
+         "balances_equal_entries"),
+    ],
+)  # fmt: skip
+def test_one_cent_off_blocks_publication(world, mart, change, caught_by):
+    world.publish()
+    before = current(world)
+    with doctored(world, change, mart):
+        publication = world.publish()
+        assert caught_by in publication.blocked_by
+        assert current(world) == before
+        assert caught_by in read_progress(world.flow.places.snapshots).blocked_by
+    assert world.publish().blocked_by == []
+    assert read_progress(world.flow.places.snapshots).blocked_by == []
+
+
+def test_a_ledger_that_does_not_answer_blocks_publication(world):
+    world.oracle.answers = False
+    try:
+        publication = world.publish()
+    finally:
+        world.oracle.answers = True
+    assert {"two_roads_balances", "two_roads_trial_balance"} <= set(publication.blocked_by)
+
+
+def test_only_what_changed_is_written_again(world):
+    world.publish()
+    before = current(world)
+    world.post(12_34)
+    world.build()
+    world.publish()
+    after = current(world)
+    assert after.as_of[LEDGER] == before.as_of[LEDGER] + 1
+    assert after.version == before.version + 1
+    changed = {m for m in after.marts if parts_of(after, m) != parts_of(before, m)}
+    assert {"entries", "transactions", "account_balances_current", "build"} <= changed
+    assert not {"accounts", "banking_calendar", "parties", "statement_lines"} & changed
+
+
+def test_a_crash_between_the_pointers_leaves_whole_snapshots(world, monkeypatch):
+    world.publish()
+    before = current(world)
+    world.post(5_00)
+    world.build()
+    switch = snapshot._switch
+
+    def dies_at_general(folder, manifest):
+        if manifest.name == "general":
+            raise KeyboardInterrupt
+        switch(folder, manifest)
+
+    monkeypatch.setattr(snapshot, "_switch", dies_at_general)
+    with pytest.raises(KeyboardInterrupt):
+        world.publish()
+    monkeypatch.undo()
+    # Restricted is ahead, general is the old one; both are whole.
+    assert current(world) == before
+    assert current(world, "restricted").version == before.version + 1
+    for name in ("general", "restricted"):
+        snapshot.verify(world.flow.places.snapshots, current(world, name))
+    world.publish()
+    assert current(world).version == current(world, "restricted").version == before.version + 2
+
+
+def test_the_last_ten_are_kept_and_damage_is_found(world, monkeypatch):
+    monkeypatch.setattr(snapshot, "KEEP_S", 0)
+    good = [Outcome(CheckResult("x", passed=True, blocking=True))]
+    for _ in range(snapshot.KEEP + 2):
+        world.flow.publish(good)
+    root = world.flow.places.snapshots / "general"
+    assert len(list((root / "manifests").glob("*.json"))) == snapshot.KEEP
+    named = {
+        part["path"]
+        for path in (root / "manifests").glob("*.json")
+        for parts in json.loads(path.read_bytes())["marts"].values()
+        for part in parts
+    }
+    assert {f"parts/{path.name}" for path in (root / "parts").iterdir()} == named
+    victim = root / parts_of(current(world), "accounts")[0]
+    content = victim.read_bytes()
+    table = pq.read_table(victim)
+    pq.write_table(table.slice(1), victim)
+    with pytest.raises(SnapshotDamagedError, match="accounts"):
+        snapshot.verify(world.flow.places.snapshots, current(world))
+    victim.write_bytes(content)
+
+
+def test_rebuilding_from_the_landing_gives_the_same_contents(world):
+    world.publish()
+    before = current(world)
+    world.flow.drop_warehouse()
+    world.flow.recover()
+    world.flow.build()
+    world.publish()
+    after = current(world)
+    differing = {m for m in after.marts if parts_of(after, m) != parts_of(before, m)}
+    assert differing <= {"build"}  # it says when it was built
+
+
+def test_the_warehouse_has_one_holder_and_the_next_shows_that_it_waits(world, tmp_path):
+    lock = WarehouseLock(tmp_path)
+    script = (
+        "import sys; from pathlib import Path; from pipelines.warehouse.lock import WarehouseLock\n"
+        "with WarehouseLock(Path(sys.argv[1])).held(5): print('held', flush=True)"
+    )
+    with lock.held(1):
+        assert not lock.is_wanted()
+        with pytest.raises(WarehouseBusyError, match="SIGTERM"), WarehouseLock(tmp_path).held(0.2):
+            pass
+        other = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        while not lock.is_wanted():
+            assert other.poll() is None
+    assert other.stdout.readline() == b"held\n"
+    assert other.wait() == 0
