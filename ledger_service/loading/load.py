@@ -8,6 +8,7 @@ second run skips what is known and goes on from there.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from decimal import localcontext
@@ -28,6 +29,8 @@ from ledger_service.loading.source import Source
 from ledger_service.loading.survey import Survey, reasons, survey
 
 CONCURRENCY = 4
+_KEPT_ROWS = 200_000
+"""Planned rows kept between the two passes: some 100 MB. A larger file is read twice."""
 _BATCH_ROWS = 2_000
 """A client can't read answers while it still writes: both must fit the buffers on the way."""
 Advance = Callable[[int], None]
@@ -52,14 +55,22 @@ class Load:
         home = environment.home()
         self.record = LoadRecord(home, self.name)
         keyed = self.mapping.accounts.naming == "keyed"
+        self._kept: list[Transfer | Rejected] = []
         self._planner = Planner(self.mapping, KeyedNames(home) if keyed else lambda name: name)
 
     def _planned(self) -> Iterator[Transfer | Rejected]:
-        rows = self.source.rows(self.mapping.used_columns())
+        """Every row as it is planned; of a file that is not large, planned once."""
+        if self._kept:
+            yield from self._kept
+            return
+        kept: list[Transfer | Rejected] = []
+        rows = itertools.islice(self.source.rows(self.mapping.used_columns()), self._limit)
         for planned in self._planner.plan(rows):
-            if self._limit is not None and planned.row > self._limit:
-                return
+            if len(kept) <= _KEPT_ROWS:
+                kept.append(planned)
             yield planned
+        if len(kept) <= _KEPT_ROWS:
+            self._kept = kept
 
     def run(
         self, api: LedgerClient, bank: PartnerBank, begin: Advance, advance: Advance

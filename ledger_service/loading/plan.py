@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Context, Decimal, localcontext
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from ledger_service.contract.events import Channel
@@ -25,8 +26,7 @@ _NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,60})?|\.\d{1,60})([eE][+-]?\d{1,2})
 _NOON = dt.time(12)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(NamedTuple):
     """A row that can be posted. `origin` and `destination` are accounts here; None is outside."""
 
     row: int
@@ -146,8 +146,16 @@ class Planner:
             origin, destination = None, origin
         meaning = _meaning(movement, origin, destination)
         return Transfer(
-            *(number, origin, destination, amount, source_amount, residual),
-            *(meaning.kind, meaning.channel, moment, stated),
+            row=number,
+            origin=origin,
+            destination=destination,
+            amount=amount,
+            source_amount=source_amount,
+            residual=residual,
+            kind=meaning.kind,
+            channel=meaning.channel,
+            effective_at=moment,
+            stated=stated,
         )
 
     def _amount(self, text: str) -> tuple[Decimal, int, Decimal]:
@@ -202,8 +210,9 @@ class Planner:
         stated = self._mapping.stated_balances
         if stated is None or source_kind in stated.except_kinds:
             return ()
-        sides = ((origin, values[-2]), (destination, values[-1]))
-        return tuple((account, text) for account, text in sides if account is not None and text)
+        of_origin = ((origin, values[-2]),) if origin and values[-2] else ()
+        of_destination = ((destination, values[-1]),) if destination and values[-1] else ()
+        return of_origin + of_destination
 
     def _safe_fields(self, values: Sequence[str]) -> dict[str, str]:
         """What the quarantine may show: amounts, times and kinds that are such; ids never."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import json
+import random
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,6 +14,7 @@ from ledger_service.contract.identifiers import looks_personal
 from ledger_service.domain.calendar import BusinessClock, is_banking_day
 from ledger_service.domain.transaction import KINDS, check_context, check_entries
 from ledger_service.simulator.scenario import TIME_ZONE, Scenario, Settings, answer_key, make
+from ledger_service.simulator.world import World, money_in, transfer
 
 CLOCK = BusinessClock(ZoneInfo(TIME_ZONE), dt.time(17))
 FBO_NUMBER = "700000000001"
@@ -54,6 +56,15 @@ def test_every_step_is_sound_in_order_and_covered(scenario):
             balances[entry.account] += int(entry.amount) * (1 if entry.side == "credit" else -1)
             if entry.account.startswith("customer:"):
                 assert balances[entry.account] >= 0
+
+
+def test_what_an_account_does_not_cover_does_not_happen():
+    at = dt.datetime(2026, 7, 1, 12, tzinfo=dt.UTC)
+    world = World(random.Random(1), [])
+    assert world.happen(money_in(at, ("payroll", "ach"), "customer:1:checking", 500))
+    assert not world.happen(transfer(at, "customer:1:checking", "customer:2:checking", 501))
+    assert world.happen(transfer(at, "customer:1:checking", "customer:2:checking", 500))
+    assert (len(world.history), world.dropped) == (2, 1)
 
 
 def test_nobody_s_name_or_number_is_in_a_command(scenario):
