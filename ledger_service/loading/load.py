@@ -85,13 +85,15 @@ class Load:
         begin(found.rows)
         api.check()
         commands = Commands(self.ledger, self.mapping, self._mark, bank.fbo_number)
-        self._open_accounts(api, bank, found, listed)
+        api.open_ledger(self.mapping.currency, self.mapping.time_zone)
         progress = self._progress(api)
+        self._open_accounts(api, bank, found, listed)
         known = min(progress.row, found.rows)
         advance(known)
         if not known:
             self._open_balances(api, bank, commands, found, listed)
         self._post(api, bank, commands, progress, advance)
+        posted = time.monotonic()
         stated = self._state_balances(bank, found)
         self._save_quarantine(found, progress)
         manifest = {
@@ -99,6 +101,7 @@ class Load:
             "stated_balances": stated,
             "bank_told": bank.is_there,
             "rows_known_before": known,
+            "seconds_until_posted": round(posted - started, 2),
             "seconds": round(time.monotonic() - started, 2),
         }
         self.record.save_manifest(manifest)
@@ -108,7 +111,6 @@ class Load:
         self, api: LedgerClient, bank: PartnerBank, found: Survey, listed: list[ListedAccount]
     ) -> None:
         currency = self.mapping.currency
-        api.open_ledger(currency, self.mapping.time_zone)
         owned = [one for one in listed if one.party is not None]
         parties = api.register_parties(
             [{**(one.party or {}), "reference": f"{self.ledger}/{one.account}"} for one in owned]

@@ -56,8 +56,8 @@ class Simulation:
         started = time.monotonic()
         api.check()
         api.open_ledger(CURRENCY, TIME_ZONE)
-        parties = self._open_accounts(api, bank)
         progress = self._progress(api)
+        parties = self._open_accounts(api, bank)
         known = progress.row
         advance(known)
         steps = self._scenario.steps[known:]

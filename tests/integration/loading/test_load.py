@@ -23,6 +23,7 @@ from ledger_service.rails.bank_client import BankClient, BankRefusedError
 from ledger_service.rails.cli import statements
 from ledger_service.rails.sandbox_bank import Movement
 from ledger_service.simulator.cli import simulate
+from ledger_service.simulator.run import SimulationError
 from tests.integration.loading.conftest import SECRET
 from tests.unit.loading.test_plan import HEADER, MAPPING
 
@@ -190,6 +191,9 @@ def test_a_simulation_is_posted_once_with_its_answer_key(surroundings, ledger, s
     assert key["posted_now"] == key["transactions"]
     seq = _seq(api, ledger)
     _run(simulate, *arguments)
+    with pytest.raises(SimulationError) as refused:
+        _run(simulate, *arguments, "--seed", "8")
+    assert refused.value.code == "simulated_otherwise"
     assert _seq(api, ledger) == seq
     lines = [
         json.loads(line) for line in api.get(f"/v1/ledgers/{ledger}/balances").text.splitlines()
