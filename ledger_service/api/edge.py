@@ -80,7 +80,7 @@ class Edge:
                 _log_request(scope, status, began)
 
 
-class _CutOff(Exception):  # noqa: N818
+class _CutOff(Exception):
     """Ends a connection whose answer can't be finished; carries nothing."""
 
 

@@ -74,7 +74,7 @@ _SENTENCES = {
 _FROM_HTTP = {400: "bad_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457's word
+class Problem(Exception):
     """A refusal on its way to the caller. `facts` become members of the problem."""
 
     def __init__(

@@ -25,35 +25,89 @@ class Setting:
 
 _TABLE = [
     Setting("TALLYSTICK_HOME", "Directory of all local state.", ".tallystick"),
-    Setting("TALLYSTICK_ENV", "demo or production; demo identities are refused outside demo.", "production"),
+    Setting(
+        "TALLYSTICK_ENV",
+        "demo or production; demo identities are refused outside demo.",
+        "production",
+    ),
     Setting("TALLYSTICK_DATABASE_URL", "PostgreSQL, as the role of this service.", secret=True),
-    Setting("TALLYSTICK_OWNER_DATABASE_URL", "PostgreSQL as the owner: migrations only.", secret=True),
+    Setting(
+        "TALLYSTICK_OWNER_DATABASE_URL", "PostgreSQL as the owner: migrations only.", secret=True
+    ),
     Setting("TALLYSTICK_KAFKA_BOOTSTRAP", "Kafka brokers, host:port[,host:port]."),
-    Setting("TALLYSTICK_KAFKA_REPLICATION", "Replicas of each topic the relay creates: 3 on a cluster.", "1"),
+    Setting(
+        "TALLYSTICK_KAFKA_REPLICATION",
+        "Replicas of each topic the relay creates: 3 on a cluster.",
+        "1",
+    ),
     Setting("TALLYSTICK_TEMPORAL_ADDRESS", "Temporal frontend, host:port."),
     Setting("TALLYSTICK_TEMPORAL_NAMESPACE", "Temporal namespace.", "default"),
-    Setting("TALLYSTICK_PAYLOAD_KEY", "Key that encrypts what Temporal stores: 32 bytes in base64.", secret=True),
-    Setting("TALLYSTICK_REVERSAL_POLICY", "YAML file of the reversal policy; default: the one in the package.", ""),
+    Setting(
+        "TALLYSTICK_PAYLOAD_KEY",
+        "Key that encrypts what Temporal stores: 32 bytes in base64.",
+        secret=True,
+    ),
+    Setting(
+        "TALLYSTICK_REVERSAL_POLICY",
+        "YAML file of the reversal policy; default: the one in the package.",
+        "",
+    ),
     Setting("TALLYSTICK_API_URL", "Base address of the ledger API."),
     Setting("TALLYSTICK_API_KEY", "Key with which this service calls the ledger API.", secret=True),
     Setting("TALLYSTICK_CONSOLE_URL", "Base address of the console, for links.", ""),
     Setting("TALLYSTICK_BANK_URL", "Base address of the partner bank.", ""),
-    Setting("TALLYSTICK_BANK_SECRET", "Secret that signs requests to and from the partner bank.", secret=True),
-    Setting("TALLYSTICK_DAGSTER_URL", "Address of Dagster's pages, behind the console's sign-in.", ""),
-    Setting("TALLYSTICK_DAGSTER_SECRET", "Secret that the console shows to Dagster's pages.", secret=True),
+    Setting(
+        "TALLYSTICK_BANK_SECRET",
+        "Secret that signs requests to and from the partner bank.",
+        secret=True,
+    ),
+    Setting(
+        "TALLYSTICK_DAGSTER_URL", "Address of Dagster's pages, behind the console's sign-in.", ""
+    ),
+    Setting(
+        "TALLYSTICK_DAGSTER_SECRET",
+        "Secret that the console shows to Dagster's pages.",
+        secret=True,
+    ),
     Setting("TALLYSTICK_LISTEN", "host:port that this service listens on.", "127.0.0.1:0"),
-    Setting("TALLYSTICK_HEALTH_LISTEN", "host:port of /livez and /readyz of a service without HTTP of its own.", "127.0.0.1:0"),
+    Setting(
+        "TALLYSTICK_HEALTH_LISTEN",
+        "host:port of /livez and /readyz of a service without HTTP of its own.",
+        "127.0.0.1:0",
+    ),
     Setting("TALLYSTICK_WRITER_SECRET", "Secret that API nodes show to the writer.", secret=True),
-    Setting("TALLYSTICK_VAULT_KEY", "Key of keys of the party vault: 32 bytes in base64.", secret=True),
-    Setting("TALLYSTICK_TOKEN_KEY", "Key of keyed hashes (tokens, blind indexes): 32 bytes in base64.", secret=True),
-    Setting("TALLYSTICK_LOG_KEY", "Ed25519 key that signs checkpoints: 32-byte seed in base64.", secret=True),
+    Setting(
+        "TALLYSTICK_VAULT_KEY", "Key of keys of the party vault: 32 bytes in base64.", secret=True
+    ),
+    Setting(
+        "TALLYSTICK_TOKEN_KEY",
+        "Key of keyed hashes (tokens, blind indexes): 32 bytes in base64.",
+        secret=True,
+    ),
+    Setting(
+        "TALLYSTICK_LOG_KEY",
+        "Ed25519 key that signs checkpoints: 32-byte seed in base64.",
+        secret=True,
+    ),
     Setting("TALLYSTICK_LOG_PUBLIC_KEY", "The public half of TALLYSTICK_LOG_KEY, in base64.", ""),
-    Setting("TALLYSTICK_WITNESS_KEY", "Ed25519 key of the witness: 32-byte seed in base64.", secret=True),
-    Setting("TALLYSTICK_WITNESS_PUBLIC_KEY", "The public half of TALLYSTICK_WITNESS_KEY, in base64.", ""),
-    Setting("TALLYSTICK_LOG_ORIGIN", "First part of every checkpoint's origin line.", "tallystick.local"),
+    Setting(
+        "TALLYSTICK_WITNESS_KEY", "Ed25519 key of the witness: 32-byte seed in base64.", secret=True
+    ),
+    Setting(
+        "TALLYSTICK_WITNESS_PUBLIC_KEY", "The public half of TALLYSTICK_WITNESS_KEY, in base64.", ""
+    ),
+    Setting(
+        "TALLYSTICK_LOG_ORIGIN", "First part of every checkpoint's origin line.", "tallystick.local"
+    ),
     Setting("TALLYSTICK_LANDING", "Directory of the landing; default landing/ in the home.", ""),
-    Setting("TALLYSTICK_WAREHOUSE", "Directory of the warehouse; default warehouse/ in the home.", ""),
-    Setting("TALLYSTICK_SNAPSHOTS", "Directory of published snapshots; default snapshots/ in the home.", ""),
+    Setting(
+        "TALLYSTICK_WAREHOUSE", "Directory of the warehouse; default warehouse/ in the home.", ""
+    ),
+    Setting(
+        "TALLYSTICK_SNAPSHOTS",
+        "Directory of published snapshots; default snapshots/ in the home.",
+        "",
+    ),
     Setting("TALLYSTICK_REPORTS", "Directory of reports; default reports/ in the home.", ""),
     Setting("TALLYSTICK_LOG_LEVEL", "debug, info, warning or error.", "info"),
 ]

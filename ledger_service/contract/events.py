@@ -207,11 +207,7 @@ class AlertDecided(_StreamEvent, frozen=True, tag="alert.decided", kw_only=True)
 
 
 StreamEvent = (
-    PartyRegistered
-    | StatementAccountRegistered
-    | StatementReceived
-    | StatementLine
-    | AlertDecided
+    PartyRegistered | StatementAccountRegistered | StatementReceived | StatementLine | AlertDecided
 )
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")

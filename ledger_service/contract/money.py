@@ -23,10 +23,12 @@ _TWO_PLACES = (
     "QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP "
     "TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XAD XCD XCG YER ZAR ZMW ZWG"
 )
+_NO_PLACES = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
+_THREE_PLACES = "BHD IQD JOD KWD LYD OMR TND"
 EXPONENTS: dict[str, int] = {
     **dict.fromkeys(_TWO_PLACES.split(), 2),
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+    **dict.fromkeys(_NO_PLACES.split(), 0),
+    **dict.fromkeys(_THREE_PLACES.split(), 3),
 }
 """Decimal places of each currency's minor unit."""
 
@@ -53,7 +55,7 @@ def exponent(currency: str) -> int:
         ) from None
 
 
-def parse_minor(text: str) -> int:
+def parse_minor(text: object) -> int:
     """A posting's amount from its JSON form: digits only, positive, at most 2^63-1.
 
     Refuses "1e2", "1.0", "+5", "007", "" and numbers of any other JSON type. Errors: `bad_amount`.
@@ -67,7 +69,9 @@ def parse_minor(text: str) -> int:
     return int(text)
 
 
-def to_minor(text: str | Decimal, currency: str, rounding: Rounding = "reject") -> tuple[int, Decimal]:
+def to_minor(
+    text: str | Decimal, currency: str, rounding: Rounding = "reject"
+) -> tuple[int, Decimal]:
     """Major units to minor units: ("12.50", "USD") gives (1250, 0).
 
     The second value is the residual, source minus result, in minor units: what rounding took away

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Role = Literal[
-    "integrator",     # a backend that posts money
-    "operator",       # runs payments and asks for reversals
-    "approver",       # the second person
-    "analyst",        # reads balances and reconciled data
-    "compliance",     # reviews alerts
-    "auditor",        # reads everything but persons, verifies proofs
+    "integrator",  # a backend that posts money
+    "operator",  # runs payments and asks for reversals
+    "approver",  # the second person
+    "analyst",  # reads balances and reconciled data
+    "compliance",  # reviews alerts
+    "auditor",  # reads everything but persons, verifies proofs
     "administrator",  # keys, users, ledgers; moves no money
-    "service",        # a part of this system: worker, pipelines, monitor, bank feed
+    "service",  # a part of this system: worker, pipelines, monitor, bank feed
 ]
 ROLES: tuple[str, ...] = get_args(Role)
 

@@ -74,7 +74,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
-def read_manifest(snapshots: Path, name: SnapshotName, version: int | None = None) -> Manifest | None:
+def read_manifest(
+    snapshots: Path, name: SnapshotName, version: int | None = None
+) -> Manifest | None:
     """The current manifest, or that of `version`; None where nothing is published yet."""
     folder = snapshots / name
     if version is None:

@@ -31,7 +31,9 @@ def ledger_of(topic: str) -> str | None:
     return parts[1] if is_journal else None
 
 
-def headers(*, source: str, seq: int, event_type: str, time: str, subject: str) -> list[tuple[str, bytes]]:
+def headers(
+    *, source: str, seq: int, event_type: str, time: str, subject: str
+) -> list[tuple[str, bytes]]:
     """Headers of one record. `source` is the ledger's or stream's name."""
     return [
         ("ce_specversion", b"1.0"),

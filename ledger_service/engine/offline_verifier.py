@@ -28,7 +28,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
-class Failure(Exception):  # noqa: N818 - a verdict, not a fault
+class Failure(Exception):
     """Something does not hold."""
 
 

@@ -24,7 +24,7 @@ PARTITION_ROWS = 16_777_216
 """Rows of a partition of the journal, as the migration makes them."""
 
 
-class Fenced(Exception):  # noqa: N818 - what happened, not a fault
+class Fenced(Exception):
     """The head is not where this writer left it: another one has taken over."""
 
 
@@ -32,7 +32,7 @@ class BalanceMismatchError(RuntimeError):
     """A balance in the database was not at the version that the book expected."""
 
 
-class ApprovalVoid(Exception):  # noqa: N818 - an answer, not a fault
+class ApprovalVoid(Exception):
     """The approval is not granted for exactly this command, or was consumed already."""
 
 

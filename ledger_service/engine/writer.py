@@ -46,7 +46,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Failed commits after which a submission is answered with unknown."""
 
 
-class LostLease(Exception):  # noqa: N818 - what happened, not a fault
+class LostLease(Exception):
     """Another process writes this ledger now."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class PartyRefusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+class PartyRefusal(Exception):
     """Why the vault does not do it; `facts` are ids and dates for the caller."""
 
     def __init__(self, code: str, message: str, **facts: str) -> None:

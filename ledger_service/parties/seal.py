@@ -27,11 +27,11 @@ KEY_BYTES = 32
 _NONCE_BYTES = 12
 
 
-class SealBroken(Exception):  # noqa: N818 - what it is
+class SealBroken(Exception):
     """A sealed value was changed, moved, or sealed under another key."""
 
 
-class UnknownVaultKey(LookupError):  # noqa: N818 - what it is
+class UnknownVaultKey(LookupError):
     """A row was wrapped by a key of keys that TALLYSTICK_VAULT_KEY does not list."""
 
 

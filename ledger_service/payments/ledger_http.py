@@ -34,7 +34,7 @@ class Refused:
     code: str
 
 
-class UnknownAnswer(Exception):  # noqa: N818 - the third answer, not a fault
+class UnknownAnswer(Exception):
     """Whether the ledger did it is not known. `code` says how the answer was lost."""
 
     def __init__(self, code: str) -> None:

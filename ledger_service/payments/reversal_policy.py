@@ -15,7 +15,7 @@ class PolicyError(ValueError):
     """The policy file can't be used; the message names the place."""
 
 
-class ReversalRefusal(Exception):  # noqa: N818 - an answer, not a fault
+class ReversalRefusal(Exception):
     """A request that is not accepted. `code` is one of the API's problem codes."""
 
     def __init__(self, code: str, message: str, *, rule: str | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class SecurityRefusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault
+class SecurityRefusal(Exception):
     """Who may not, and why. `code` is one of the API's problem codes."""
 
     def __init__(self, code: str, message: str, *, retry_after: int | None = None) -> None:

@@ -70,12 +70,18 @@ def test_every_module_says_what_it_is_for() -> None:
 
 def test_no_drawer_without_a_name() -> None:
     vague = re.compile(r"(^|_)(utils?|helpers?|misc|common|base|manager)(_|\.py$|$)")
-    assert not [str(p) for p in source_files() if any(vague.search(part) for part in p.relative_to(ROOT).parts)]
+    assert not [
+        str(p)
+        for p in source_files()
+        if any(vague.search(part) for part in p.relative_to(ROOT).parts)
+    ]
 
 
 def test_nothing_knows_this_machine() -> None:
     """No path of one machine, no download address of a registry: what is written runs anywhere."""
-    machine = re.compile(r"(?<![\w.])/(work|root|farm)/|/tmp/[A-Za-z]|files\.pythonhosted|repo1?\.maven\.")
+    machine = re.compile(
+        r"(?<![\w.])/(work|root|farm)/|/tmp/[A-Za-z]|files\.pythonhosted|repo1?\.maven\."
+    )
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
         for path in tracked()
@@ -89,7 +95,9 @@ def test_nothing_knows_this_machine() -> None:
 def test_lock_files_hold_names_versions_and_hashes_only() -> None:
     for name in ("requirements.lock", "requirements-installer.lock"):
         for line in (ROOT / name).read_text().splitlines():
-            assert re.fullmatch(r"[\w.\[\],-]+==[\w.!+-]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
+            assert re.fullmatch(
+                r"[\w.\[\],-]+==[\w.!+-]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line
+            ), line
 
 
 @pytest.mark.parametrize("word", ["datetime.now()", "utcnow(", "time.time()"])

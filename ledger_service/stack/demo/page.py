@@ -58,8 +58,9 @@ def show(
             f"others: {one.other}"
         )
     for ledger, load in score.loads.items():
+        refused = sum(load["quarantined"].values())
         click.echo(
-            f"  {ledger:10s} {load['posted']:,} of {load['rows']:,} rows posted, {sum(load['quarantined'].values())} in "
+            f"  {ledger:10s} {load['posted']:,} of {load['rows']:,} rows posted, {refused} in "
             f"quarantine; rounding took {load['residual_minor_total']} cents in all"
         )
     click.echo(f"  FBO: {_fbo_line(home)}")

@@ -72,7 +72,9 @@ class Score(msgspec.Struct):
 
 def alert_count(home: Home) -> int:
     """Alerts that the monitor says it keeps."""
-    figures = probes.figures(servers.readiness_url(home, services.TABLE["monitor"])) or {}
+    figures: dict[str, Any] = (
+        probes.figures(servers.readiness_url(home, services.TABLE["monitor"])) or {}
+    )
     return sum(figures.get("alerts", {}).values())
 
 
@@ -157,12 +159,15 @@ def _planted_breaks(
 
 
 def _labelled_rules(ledger: str, shared: Path, candidates: list[dict[str, Any]]) -> list[RuleScore]:
-    laundering = {str(row[0]) for row in duckdb.sql(
-        f"select account_id from read_csv('{shared / 'accounts.csv'}') where is_sar"
-    ).fetchall()}  # fmt: skip
-    gathering = {str(row[0]) for row in duckdb.sql(
-        f"select distinct accountid from read_csv('{shared / 'alert_models.csv'}') where type = 'fan_in' and ismain"
-    ).fetchall()}  # fmt: skip
+    labels = duckdb.connect()
+    laundering = _ids(
+        labels, f"select account_id from read_csv('{shared / 'accounts.csv'}') where is_sar"
+    )
+    gathering = _ids(
+        labels,
+        f"select distinct accountid from read_csv('{shared / 'alert_models.csv'}') "
+        "where type = 'fan_in' and ismain",
+    )
     scores: dict[str, RuleScore] = {"fan_in": RuleScore(ledger, "fan_in", planted=len(gathering))}
     for one in candidates:
         score = scores.setdefault(one["rule"], RuleScore(ledger, one["rule"]))
@@ -175,16 +180,22 @@ def _labelled_rules(ledger: str, shared: Path, candidates: list[dict[str, Any]])
     return [scores[rule] for rule in sorted(scores)]
 
 
+def _ids(labels: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
+    return {str(row[0]) for row in labels.execute(sql).fetchall()}
+
+
 _CONTRADICTIONS = """
 with movement as (
-  select nameOrig as account, step, -cast(amount as decimal(30, 12)) as amount, newbalanceOrig as stated, file_row_number as row_no,
+  select nameOrig as account, step, -cast(amount as decimal(30, 12)) as amount,
+         newbalanceOrig as stated, file_row_number as row_no,
          type <> 'INITALBALANCE' as states from log where nameOrig >= 0
   union all
   select nameDest, step, cast(amount as decimal(30, 12)), newbalanceDest, file_row_number, type <> 'INITALBALANCE'
     from log where nameDest >= 0
 ),
 day as (
-  select account, step, sum(amount) as amount, count(*) as entries, arg_max(stated, row_no) filter (where states) as stated
+  select account, step, sum(amount) as amount, count(*) as entries,
+         arg_max(stated, row_no) filter (where states) as stated
     from movement group by account, step
 ),
 running as (
@@ -203,7 +214,9 @@ def _contradictions(ledger: str, shared: Path, breaks: list[dict[str, Any]]) -> 
     A break counts as found where its difference is right to within the rounding of its rows.
     """
     log = duckdb.connect()
-    log.execute(f"create view log as select * from read_parquet('{shared / 'tx_log.parquet'}', file_row_number = true)")
+    log.execute(
+        f"create view log as select * from read_parquet('{shared / 'tx_log.parquet'}', file_row_number = true)"
+    )
     expected = {
         str(account): (float(difference) * 100, int(entries))
         for account, difference, entries in log.execute(_CONTRADICTIONS).fetchall()
