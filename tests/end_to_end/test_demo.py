@@ -1,0 +1,178 @@
+"""The whole house on real servers: a small demo, its five acts in a browser, killed and tampered with.
+
+The story: a quarter of traffic with planted findings goes in on the left; what comes out on the right is
+judged against the answer key; then people and accidents happen to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from ledger_service.stack.demo import acts, published
+from ledger_service.stack.demo.visitor import Api, eventually, identities
+from ledger_service.stack.home import Home
+from tests import canary
+from tests.end_to_end.test_console import ARGUMENTS
+
+CUSTOMERS, DAYS = "60", "45"
+
+
+def tally(home: Home, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A `tally` command on the home under test."""
+    return subprocess.run(
+        [sys.executable, "-m", "ledger_service.stack.cli", *arguments],
+        env={**os.environ, "TALLYSTICK_HOME": str(home.path)},
+        cwd=cwd, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A demo without ../shared that stays up, on a home of its own."""
+    folder = tmp_path_factory.mktemp("demo")
+    home = Home(folder / "home")
+    done = tally(home, "demo", "--customers", CUSTOMERS, "--days", DAYS, cwd=folder)
+    try:
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        yield home
+    finally:
+        tally(home, "down", cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+def signed_in(browser: Browser, home: Home, name: str) -> Page:
+    page = browser.new_page(viewport={"width": 1280, "height": 860})
+    page.set_default_timeout(20_000)
+    page.goto(f"http://{home.address('console')}/sign-in")
+    page.fill("[name=username]", name)
+    page.fill("[name=password]", identities(home)["users"][name]["password"])
+    page.click("button[type=submit]")
+    return page
+
+
+def test_everything_planted_is_found(house: Home) -> None:
+    score = json.loads((house / "bench" / "demo-score.json").read_text())
+    for rule in score["rules"]:
+        assert rule["planted"] == rule["found"] > 0, rule
+    for breaks in score["breaks"]:
+        assert breaks["planted"] == breaks["found"] > 0, breaks
+        assert breaks["other"] == 0, breaks
+
+
+@pytest.mark.browser
+def test_act_1_an_alert_is_read_proven_and_closed(house: Home, chromium: Browser) -> None:
+    page = signed_in(chromium, house, "carol")
+    page.goto(f"http://{house.address('console')}/alerts?ledger=simulated")
+    page.click("tbody th a >> nth=0")
+    expect(page.locator(".why")).not_to_be_empty()
+    alert = page.url
+    page.click("a[href^='/proofs/'] >> nth=0")
+    expect(page.locator("body")).to_contain_text("The witness co-signed it")
+    page.goto(alert)
+    page.fill("[name=reason]", "Reviewed entry by entry.")
+    page.click("button[value=close]")
+    expect(page.locator(".chip").first).to_contain_text("losed")
+
+
+@pytest.mark.browser
+def test_act_2_a_maker_is_refused_and_an_approver_moves_the_marts(
+    house: Home, chromium: Browser
+) -> None:
+    waiting = acts.pending_reversal(house)
+    address = f"http://{house.address('console')}/reversals/{waiting['reversal']}"
+    maker = signed_in(chromium, house, "olivia")
+    maker.goto(address)
+    maker.fill("[name=reason]", "I trust myself.")
+    maker.click("button[value=approve]")
+    expect(maker.locator("body")).to_contain_text("maker_is_checker")
+    checker = signed_in(chromium, house, "adam")
+    checker.goto(address)
+    checker.fill("[name=reason]", "Same facts, second pair of eyes.")
+    checker.click("button[value=approve]")
+    sql = "select reversed_by_seq from transactions where ledger = 'simulated' and seq = $1"
+
+    def followed() -> bool:
+        rows = published.rows(published.marts(house, "general"), sql, [waiting["transaction"]])
+        return rows[0]["reversed_by_seq"] is not None
+
+    eventually("The reversal in the marts", 60, followed)
+
+
+@pytest.mark.browser
+def test_act_3_a_break_shows_both_sides_and_the_day_its_report(
+    house: Home, chromium: Browser
+) -> None:
+    found = acts.last_break(house)
+    page = signed_in(chromium, house, "olivia")
+    page.goto(f"http://{house.address('console')}/breaks/{found['break_id']}")
+    expect(page.locator("h2", has_text="At the bank")).to_be_visible()
+    expect(page.locator("h2", has_text="In the ledger")).to_be_visible()
+    pdf = page.request.get(
+        f"http://{house.address('console')}/reports/fbo/simulated/{found['day']}.pdf"
+    )
+    assert pdf.body().startswith(b"%PDF")
+
+
+def test_act_4_what_is_killed_comes_back_with_equal_figures(house: Home, tmp_path: Path) -> None:
+    done = tally(house, "demo", "kill", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_act_5_one_cent_is_noticed_twice(house: Home, tmp_path: Path) -> None:
+    done = tally(house, "demo", "tamper", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tally verify: simulated seq" in done.stdout
+
+
+def test_posting_the_same_traffic_again_changes_no_mart(house: Home, tmp_path: Path) -> None:
+    auditor = Api(house, user="aud")
+    published.wait_until_published(house, auditor, 60)
+    before = published.content(house), published.heads(auditor)
+    start = (house / "simulations" / "demo_start").read_text()
+    key = json.loads((house / "simulations" / "simulated.json").read_text())
+    again = tally(
+        house, "simulate", "--customers", CUSTOMERS, "--days", DAYS, "--start", key["start"],
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert tally(house, "statements", "fetch", cwd=tmp_path).returncode == 0
+    published.wait_until_published(house, auditor, 60)
+    assert (published.content(house), published.heads(auditor)) == before
+    assert start <= key["start"]
+
+
+def test_a_person_stays_in_the_vault(house: Home) -> None:
+    """An SSN and an account number, given to the vault and the bank's door, are nowhere else."""
+    api = Api(house, key="simulator")
+    party = {
+        "kind": "person", "name": "Canary Bird", "tax_id": canary.SSN, "birth_date": "1980-02-29",
+        "country": "US", "risk_tier": "low", "accounts": [canary.ACCOUNT_NUMBER],
+    }  # fmt: skip
+    api.post("/v1/parties", party)
+    eventually("The party in the marts", 60, lambda: _party_count(house) > int(CUSTOMERS) or None)
+    for folder in ("kafka", "landing", "warehouse", "snapshots", "reports", "logs", "dagster", "temporal"):
+        found = canary.in_directory(house / folder)
+        assert not found, found
+
+
+def _party_count(home: Home) -> int:
+    marts = published.marts(home, "general")
+    return published.rows(marts, "select count(*) as parties from parties")[0]["parties"]
