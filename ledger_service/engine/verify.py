@@ -15,14 +15,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from ledger_service.contract import events
-from ledger_service.contract.events import (
-    AccountChanged,
-    AccountOpened,
-    JournalEvent,
-    TransactionPosted,
-    decode_journal,
-)
+from ledger_service.contract.events import decode_journal
 from ledger_service.engine import checkpoints
+from ledger_service.engine.fold import AccountFold, Fold
 from ledger_service.engine.merkle import EMPTY_ROOT, TILE_WIDTH, Tree, leaf_hash
 
 _FETCH = 2000
@@ -60,27 +55,6 @@ class Report(msgspec.Struct):
     def is_sound(self) -> bool:
         """Whether nothing was found."""
         return not self.findings
-
-
-class _AccountFold(msgspec.Struct):
-    number: int
-    currency: str
-    status: str = "open"
-    status_seq: int = 0
-    debits: int = 0
-    credits: int = 0
-    version: int = 0
-
-
-class _Fold(msgspec.Struct):
-    """What the journal of one ledger says about the other tables."""
-
-    accounts: dict[str, _AccountFold] = msgspec.field(default_factory=dict)
-    reversals: set[tuple[int, int]] = msgspec.field(default_factory=set)
-    roots: dict[int, bytes] = msgspec.field(default_factory=dict)
-    """Root at the size of each checkpoint and at the end."""
-    tiles: int = 0
-    recorded_at: str = ""
 
 
 CHECKED = {
@@ -168,8 +142,8 @@ def _stream(connection: Connection, sql: str, ledger: str) -> Iterator[Row]:
 # --- journal, tree, head ------------------------------------------------------------------------
 
 
-def _journal(connection: Connection, report: Report, head: Row) -> _Fold:
-    ledger, tree, fold = head["ledger"], Tree(), _Fold()
+def _journal(connection: Connection, report: Report, head: Row) -> Fold:
+    ledger, tree, fold = head["ledger"], Tree(), Fold()
     sizes = {
         row["size"]
         for row in connection.execute(
@@ -213,7 +187,7 @@ def _journal(connection: Connection, report: Report, head: Row) -> _Fold:
     return fold
 
 
-def _tile(connection: Connection, report: Report, ledger: str, fold: _Fold, tile: Any) -> None:
+def _tile(connection: Connection, report: Report, ledger: str, fold: Fold, tile: Any) -> None:
     fold.tiles += 1
     row = connection.execute(
         "select hashes, root from ledger.tile where ledger = %s and level = %s and tile_index = %s",
@@ -232,7 +206,7 @@ def _tile(connection: Connection, report: Report, ledger: str, fold: _Fold, tile
     report.add("tile", ledger, "tile_root", f"root of tile {tile.level}/{tile.index} differs")
 
 
-def _event(report: Report, ledger: str, row: Row, fold: _Fold) -> None:
+def _event(report: Report, ledger: str, row: Row, fold: Fold) -> None:
     seq = row["seq"]
     try:
         event = decode_journal(row["bytes"])
@@ -252,39 +226,16 @@ def _event(report: Report, ledger: str, row: Row, fold: _Fold) -> None:
             report.add("journal", ledger, code, code.replace("_", " "), seq)
     fold.recorded_at = max(fold.recorded_at, event.recorded_at)
     try:
-        _apply(report, fold, event)
+        if not fold.apply(event):
+            report.add("journal", ledger, "unbalanced", "debits and credits differ", seq)
     except (KeyError, ValueError):
         report.add("journal", ledger, "not_applicable", "an account or amount is not known", seq)
-
-
-def _apply(report: Report, fold: _Fold, event: JournalEvent) -> None:
-    if isinstance(event, AccountOpened):
-        fold.accounts[event.account] = _AccountFold(event.seq, event.currency, status_seq=event.seq)
-    elif isinstance(event, AccountChanged):
-        account = fold.accounts[event.account]
-        account.status, account.status_seq = event.status, event.seq
-    elif isinstance(event, TransactionPosted):
-        sums: dict[str, int] = {}
-        for entry in event.entries:
-            account, amount = fold.accounts[entry.account], int(entry.amount)
-            account.version = event.seq
-            if entry.side == "debit":
-                account.debits += amount
-            else:
-                account.credits += amount
-            signed = amount if entry.side == "debit" else -amount
-            sums[entry.currency] = sums.get(entry.currency, 0) + signed
-        if any(sums.values()):
-            message = "debits and credits differ"
-            report.add("journal", event.ledger, "unbalanced", message, event.seq)
-        if event.reverses is not None:
-            fold.reversals.add((event.reverses, event.seq))
 
 
 # --- projections --------------------------------------------------------------------------------
 
 
-def _accounts(connection: Connection, report: Report, ledger: str, fold: _Fold) -> None:
+def _accounts(connection: Connection, report: Report, ledger: str, fold: Fold) -> None:
     seen = 0
     for row in _stream(
         connection,
@@ -312,7 +263,7 @@ def _accounts(connection: Connection, report: Report, ledger: str, fold: _Fold) 
         report.add("balance", ledger, "balance_count", "not one balance for each account")
 
 
-def _reversals(connection: Connection, report: Report, ledger: str, fold: _Fold) -> None:
+def _reversals(connection: Connection, report: Report, ledger: str, fold: Fold) -> None:
     rows = connection.execute(
         "select reverses, seq from ledger.reversal where ledger = %s", (ledger,)
     )
@@ -385,7 +336,7 @@ def _compare(
 
 
 def _checkpoints(
-    connection: Connection, report: Report, ledger: str, fold: _Fold, keys: Keys
+    connection: Connection, report: Report, ledger: str, fold: Fold, keys: Keys
 ) -> None:
     rows = connection.execute(
         "select c.size, c.root, c.note, s.line, s.witness from ledger.checkpoint c "
