@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from ledger_service.contract import events
 from ledger_service.contract.events import decode_journal
 from ledger_service.engine import checkpoints
-from ledger_service.engine.fold import AccountFold, Fold
+from ledger_service.engine.fold import Fold
 from ledger_service.engine.merkle import EMPTY_ROOT, TILE_WIDTH, Tree, leaf_hash
 
 _FETCH = 2000
