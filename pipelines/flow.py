@@ -140,7 +140,7 @@ class Flow:
         file = self.places.warehouse_file
         for path in (file, file.with_name(file.name + ".wal")):
             path.unlink(missing_ok=True)
-        self.dbt = Dbt(self.places)
+        self.dbt.forget_warehouse()
 
     def _refresh_views(self) -> None:
         with database.opened(self.places.warehouse_file) as connection:

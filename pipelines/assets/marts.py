@@ -14,7 +14,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
 
 from pipelines.places import Places
 from pipelines.resources import OWNER, POOL, Warehouse
-from pipelines.warehouse.dbt import PROJECT, Dbt, environment_of, variables
+from pipelines.warehouse.dbt import PROJECT, Dbt, environment_of, release, variables
 from pipelines.warehouse.version import code_version
 
 
@@ -74,4 +74,7 @@ def dbt_models(
         invocation = dbt.cli(
             command, context=context, target_path=flow.places.warehouse / "dbt" / "builds"
         )
-        yield from invocation.stream().fetch_column_metadata()
+        try:
+            yield from invocation.stream().fetch_column_metadata()
+        finally:
+            release(invocation.adapter)

@@ -8,6 +8,7 @@ without them.
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import json
 import os
 from collections.abc import Sequence
@@ -58,7 +59,8 @@ class Dbt:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._manifest: Manifest | None = None
-        self._seeded = False
+        self._prepared = False
+        """Whether seeds and views are in the warehouse as this project has them."""
 
     def parse(self) -> Manifest:
         """Read the project, or give what was read before. Needs no warehouse."""
@@ -70,12 +72,18 @@ class Dbt:
 
     def run(self, *, full_refresh: bool = False) -> None:
         """Bring all models up to what has landed. Errors: `DbtError`."""
-        refresh = ["--full-refresh"] if full_refresh else []
         run = ["--vars", json.dumps(variables())]
-        if not self._seeded:
+        if not self._prepared:
             self._invoke(["seed", *run])
-            self._seeded = True
-        self._invoke(["run", *run, *refresh])
+        refresh = ["--full-refresh"] if full_refresh else []
+        # Views show what is new by themselves; making them anew would only cost time.
+        tables = ["--exclude", "config.materialized:view"] if self._prepared else []
+        self._invoke(["run", *run, *refresh, *tables])
+        self._prepared = True
+
+    def forget_warehouse(self) -> None:
+        """The warehouse was dropped: seeds and views are to be made again."""
+        self._prepared = False
 
     def test(self) -> None:
         """Run the data tests. Errors: `DbtError`."""
@@ -102,12 +110,26 @@ class Dbt:
         os.environ.update(environment_of(self._places))
         self._places.warehouse.mkdir(parents=True, exist_ok=True)
         runner = dbtRunner(manifest=self._manifest)
-        outcome = runner.invoke([*command, "--quiet", *arguments(self._places)])
+        # Logging every statement to a file, and the run's artefacts, are half of a small run's time.
+        written = [] if command[0] == "parse" else ["--no-write-json"]
+        quiet = ["--quiet", "--log-level-file", "none", *written]
+        outcome = runner.invoke([*command, *quiet, *arguments(self._places)])
         if outcome.exception is not None:
             raise DbtError(f"dbt {command[0]}: {outcome.exception}") from outcome.exception
         if not outcome.success:
             raise DbtError(f"dbt {command[0]}: {_failures(outcome.result)}")
         return outcome.result
+
+
+def release(adapter: Any) -> None:
+    """Close the warehouse where dagster-dbt left it open in this process (for column metadata)."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    if adapter is not None:
+        adapter.cleanup_connections()
+    DuckDBConnectionManager.close_all_connections()
+    # The connection closes when nothing refers to it any more; DuckDB allows no second one before.
+    gc.collect()
 
 
 def _failures(result: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -55,16 +54,10 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world(kafka, tmp_path_factory) -> Iterator[World]:
+def world(kafka) -> Iterator[World]:
     """Marts built from a ledger of two days, with statements of which one line is a break."""
-    root: Path = tmp_path_factory.mktemp("flow")
-    places = Places(
-        root / "landing",
-        root / "quarantine",
-        root / "warehouse",
-        root / "snapshots",
-        root / "reports",
-    )
+    # The session's home: other tests that read the dbt project find it parsed there.
+    places = Places.from_settings()
     writer, oracle = TopicWriter(kafka), LedgerOracle()
     names = (
         topics.journal_topic(LEDGER),
