@@ -12,6 +12,7 @@ only compliance may see (alert candidates). Each has a folder, and so a grant, o
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +67,7 @@ class Progress(msgspec.Struct, frozen=True):
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` at once and durably: readers see the old content or the new, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # threads write, too
     with draft.open("wb") as file:
         file.write(content)
         file.flush()
