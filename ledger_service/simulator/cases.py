@@ -143,8 +143,9 @@ class Cases:
         """Many who never paid this account before pay it within weeks."""
         rng, customer = self._rng, self._free.pop()
         senders = rng.randint(8, 13)
-        span = rng.randint(8, 18)
-        late = int((len(self._days) - span) * rng.choice((0.5, 0.65, 0.8, 0.95)))
+        # After a month of ordinary life: whom nobody knows yet is only new to nobody's history.
+        span = rng.randint(8, min(18, len(self._days) - 33))
+        late = rng.randint(32, len(self._days) - span - 1)
         case = self._case("fan_in", "fan_in", customer, f"{senders} new payers in {span} days")
         for _ in range(senders):
             day = self._days[late + rng.randrange(span)]
