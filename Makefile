@@ -78,7 +78,7 @@ lock: install  ## Resolve the dependencies anew into requirements.lock
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements.lock
 
 docs: install  ## Build the documentation into build/docs
-	@mkdocs build --quiet --strict --site-dir build/docs
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict --site-dir build/docs
 
 clean:  ## Remove the environment and what was built (the home with its data stays)
 	@rm -rf $(VENV) build
