@@ -168,7 +168,16 @@ def test_a_person_stays_in_the_vault(house: Home) -> None:
     }  # fmt: skip
     api.post("/v1/parties", party)
     eventually("The party in the marts", 60, lambda: _party_count(house) > int(CUSTOMERS) or None)
-    for folder in ("kafka", "landing", "warehouse", "snapshots", "reports", "logs", "dagster", "temporal"):
+    for folder in (
+        "kafka",
+        "landing",
+        "warehouse",
+        "snapshots",
+        "reports",
+        "logs",
+        "dagster",
+        "temporal",
+    ):
         found = canary.in_directory(house / folder)
         assert not found, found
 

@@ -104,7 +104,8 @@ def test_a_new_topic_is_read_on_by_seq(ledger, writer, landing, land):
     writer.delete(topics.journal_topic(ledger))
     time.sleep(0.5)
     writer.create(topics.journal_topic(ledger))
-    writer.write_events(events)
+    # A topic that was rebuilt from a later point: the same seq has another offset there.
+    writer.write_events(events[15:])
     assert land().landed[ledger] == len(events) - 25
     assert landing.read().sources[ledger].topic_id != before
     assert landed(landing, ledger) == [(event.seq, encode(event)) for event in events]
