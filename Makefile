@@ -63,10 +63,10 @@ imports: install
 	@lint-imports
 
 sql: install
-	@sqlfluff lint dbt_project/models dbt_project/tests --processes 2 --nocolor --disable-progress-bar
+	@sqlfluff lint dbt_project/models --processes 2 --nocolor --disable-progress-bar
 
 format: install  ## Format Python and SQL
-	@ruff format . && ruff check --fix . && sqlfluff fix dbt_project/models dbt_project/tests --processes 2 -q
+	@ruff format . && ruff check --fix . && sqlfluff fix dbt_project/models --processes 2 -q
 
 test: install check  ## Run every check and every test
 	@pytest
