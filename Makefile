@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test check lint types imports sql format bench-demo lock docs clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test check lint types imports sql format bench-demo lock docs pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ test: install check  ## Run every check and every test
 
 bench-demo: install  ## Print the figures of the last demo
 	@tally demo figures
+
+pictures: install  ## Take the README's pictures from the demo that is up
+	@python -m tests.end_to_end.pictures
 
 lock: install  ## Resolve the dependencies anew into requirements.lock
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements.lock
