@@ -85,7 +85,7 @@ def test_act_1_an_alert_is_read_proven_and_closed(house: Home, chromium: Browser
     expect(page.locator(".why")).not_to_be_empty()
     alert = page.url
     page.click("a[href^='/proofs/'] >> nth=0")
-    expect(page.locator("body")).to_contain_text("The witness co-signed it")
+    expect(page.locator(".banner.good")).to_contain_text("Proven.")
     page.goto(alert)
     page.fill("[name=reason]", "Reviewed entry by entry.")
     page.click("button[value=close]")
