@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-BUDGET_SECONDS = 900
-"""Of the whole run, on two cores."""
+BUDGET_SECONDS = 1500
+"""Of the whole run, on two cores that others use too; alone it takes a third of that."""
 
 _ROOT = Path(__file__).parent
 
