@@ -161,7 +161,7 @@ def test_posting_the_same_traffic_again_changes_no_mart(house: Home, tmp_path: P
 
 def test_a_person_stays_in_the_vault(house: Home) -> None:
     """An SSN and an account number, given to the vault and the bank's door, are nowhere else."""
-    api = Api(house, key="simulator")
+    api = Api(house, key="integrator")
     party = {
         "kind": "person", "name": "Canary Bird", "tax_id": canary.SSN, "birth_date": "1980-02-29",
         "country": "US", "risk_tier": "low", "accounts": [canary.ACCOUNT_NUMBER],
