@@ -3,6 +3,7 @@
 import time
 
 import dagster as dg
+from dagster import RunsFilter
 
 from pipelines.assets.reports import fbo_reconciliation
 from pipelines.assets.snapshots import describe
@@ -11,6 +12,8 @@ from pipelines.streaming import Round, stream
 
 _BUILD_FIRST = {"dagster/priority": "10"}
 _LOOK_S = 3.0
+_NO_WAREHOUSE = frozenset({"stream", "reports"})
+"""Jobs that begin without the warehouse: while these are queued, nothing waits for it."""
 _RECORD_EVERY_S = 30.0
 
 build_job = dg.define_asset_job(
@@ -55,7 +58,10 @@ def go_round(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
 
 
 class _Waiting:
-    """Whether a step of another run waits in the pool; asks the storage every few seconds."""
+    """Whether another run wants the warehouse; asks Dagster's storage every few seconds.
+
+    A run that has started waits in the pool; one that would only wait there is not even started.
+    """
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self._instance = instance
@@ -65,9 +71,13 @@ class _Waiting:
     def __call__(self) -> bool:
         if time.monotonic() >= self._next_look:
             info = self._instance.event_log_storage.get_concurrency_info(POOL)
-            self._seen = info.pending_step_count > 0
+            self._seen = info.pending_step_count > 0 or self._is_any_queued()
             self._next_look = time.monotonic() + _LOOK_S
         return self._seen
+
+    def _is_any_queued(self) -> bool:
+        queued = self._instance.get_runs(RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]), limit=5)
+        return any(run.job_name not in _NO_WAREHOUSE for run in queued)
 
 
 @dg.job(
