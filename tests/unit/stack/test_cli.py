@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import resource
 import subprocess
 import sys
@@ -26,6 +27,9 @@ def tally(monkeypatch, capsys):
 
     def call(*arguments: str, **settings: str) -> Done:
         with monkeypatch.context() as patch:
+            # what other tests of this process told libraries by the environment is not meant here
+            for name in [name for name in os.environ if name.startswith("TALLYSTICK_")]:
+                patch.delenv(name)
             for name, value in settings.items():
                 patch.setenv(name, value)
             with pytest.raises(SystemExit) as stop:
