@@ -76,7 +76,7 @@ class Flow:
     def land(self, seconds: float = 0.2) -> raw.Step:
         """Land what is new, raw. Errors: `KafkaException`."""
         step = raw.land(self.landing, self.reader, self.places.quarantine, seconds=seconds)
-        self.refused = step.refused or (self.refused if not step.events else {})
+        self.refused = step.refused
         return step
 
     def convert(self) -> int:
@@ -148,12 +148,13 @@ class Flow:
         self.landing.sweep()
 
     def _landing_checks(self) -> list[Outcome]:
+        """Neither blocks: marts that stand still are still equal to the ledger at their seq."""
         gaps = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
         waiting = self.landing.read().quarantined
         detail = f"{waiting} events wait: see `tally pipeline quarantine`" if waiting else ""
         return [
             Outcome(
-                CheckResult("landing_without_gaps", passed=not gaps, blocking=True, detail=gaps)
+                CheckResult("landing_without_gaps", passed=not gaps, blocking=False, detail=gaps)
             ),
             Outcome(
                 CheckResult("quarantine_empty", passed=not waiting, blocking=False, detail=detail)

@@ -66,8 +66,9 @@ def land(
 
     Errors: `KafkaException` where the brokers can't be read; then nothing has landed in part.
     """
-    manifest = _with_topics(landing.read(), reader.discover())
-    reader.follow(manifest.sources)
+    found = reader.discover()
+    manifest = _with_topics(landing.read(), found)
+    reader.follow([source for source in manifest.sources.values() if source.topic in found])
     try:
         return _land_what_is_new(landing, manifest, reader, folder, seconds=seconds, limit=limit)
     except BaseException:
@@ -85,7 +86,7 @@ def _land_what_is_new(
     seconds: float,
     limit: int,
 ) -> Step:
-    step = Step()
+    step = Step(refused=_lost(manifest, reader))
     for topic, records in reader.read(limit, seconds).items():
         name = source_of(topic)
         if name is None:
@@ -108,6 +109,14 @@ def _land_what_is_new(
     if step.landed or manifest != landing.read():
         landing.commit(manifest)
     return step
+
+
+def _lost(manifest: LandingManifest, reader: TopicReader) -> dict[str, str]:
+    return {
+        name: f"topic {source.topic} is gone: publish it anew from the journal"
+        for name, source in manifest.sources.items()
+        if not reader.follows(source.topic)
+    }
 
 
 def _with_topics(manifest: LandingManifest, found: dict[str, str]) -> LandingManifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from confluent_kafka import (
     Consumer,
@@ -57,6 +57,8 @@ class TopicReader:
         self._consumer = Consumer(self._settings)
         self._following: dict[str, str] = {}
         """Topic to the id under which it is read."""
+        self._at_end: set[str] = set()
+        """Topics of which nothing is left to read for the moment."""
 
     def close(self) -> None:
         """Let go of the brokers."""
@@ -73,16 +75,23 @@ class TopicReader:
             name: str(future.result(KAFKA_WAIT_S).topic_id) for name, future in described.items()
         }
 
-    def follow(self, sources: Mapping[str, LandedSource]) -> None:
-        """Read the topics of `sources` from behind their `seq`; topics already followed go on."""
-        for source in sources.values():
+    def follow(self, sources: Sequence[LandedSource]) -> None:
+        """Read exactly the topics of `sources`, new ones from behind their `seq`."""
+        for topic in self._following.keys() - {source.topic for source in sources}:
+            self.leave(topic)
+        for source in sources:
             if self._following.get(source.topic) == source.topic_id:
                 continue
             if source.topic in self._following:
                 self.leave(source.topic)
             offset = source.next_offset or self.offset_behind(source.topic, source.seq)
+            self._at_end.discard(source.topic)
             self._consumer.incremental_assign([TopicPartition(source.topic, 0, offset)])
             self._following[source.topic] = source.topic_id
+
+    def follows(self, topic: str) -> bool:
+        """Whether `topic` is being read."""
+        return topic in self._following
 
     def leave(self, topic: str) -> None:
         """Stop reading a topic; the next `follow` begins where the manifest stands."""
@@ -95,26 +104,33 @@ class TopicReader:
         self._following.clear()
 
     def read(self, limit: int, seconds: float) -> dict[str, list[Message]]:
-        """Up to about `limit` records by topic, as soon as every topic is at its end.
+        """Up to about `limit` records by topic: all there are, if that is fewer.
 
-        Waits at most `seconds` for the first record. Errors: `KafkaException`.
+        Reads every topic to its end, and where nothing is new waits up to `seconds` for a record.
+        Errors: `KafkaException`, also where the ends are not reached in KAFKA_WAIT_S.
         """
         batches: defaultdict[str, list[Message]] = defaultdict(list)
-        deadline = time.monotonic() + seconds
+        begun = time.monotonic()
         count = 0
         while count < limit:
-            page = self._consumer.consume(PAGE, timeout=0.05)
-            for record in page:
-                error = record.error()
+            for record in self._consumer.consume(PAGE, timeout=0.05):
+                topic, error = record.topic() or "", record.error()
                 if error is None:
-                    batches[record.topic() or ""].append(record)
+                    batches[topic].append(record)
+                    self._at_end.discard(topic)
                     count += 1
-                elif error.code() != _PARTITION_EOF:
+                elif error.code() == _PARTITION_EOF:
+                    self._at_end.add(topic)
+                else:
                     raise KafkaException(error)
-            if count and not page:
-                break
-            if not count and time.monotonic() >= deadline:
-                break
+            waited = time.monotonic() - begun
+            if self._following.keys() <= self._at_end:
+                if count or waited >= seconds:
+                    break
+            elif waited >= KAFKA_WAIT_S:
+                if count:
+                    break
+                raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT))
         return batches
 
     def offset_behind(self, topic: str, seq: int) -> int:

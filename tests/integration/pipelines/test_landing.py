@@ -96,6 +96,20 @@ def test_a_gap_refuses_to_land_and_the_rest_goes_on(ledger, writer, landing, lan
     assert landing.read().sources[ledger].seq == 10
 
 
+def test_a_lost_topic_stops_its_source_alone(ledger, writer, landing, land):
+    other = f"{ledger}b"
+    writer.create(topics.journal_topic(other))
+    events = ledger_events.history(ledger, 10)
+    writer.write_events([*events[:10], *ledger_events.history(other, 2)])
+    land()
+    writer.delete(topics.journal_topic(other))
+    time.sleep(0.5)
+    writer.write_events(events[10:])
+    step = land()
+    assert step.landed[ledger] == len(events) - 10
+    assert "is gone" in step.refused[other]
+
+
 def test_a_new_topic_is_read_on_by_seq(ledger, writer, landing, land):
     events = ledger_events.history(ledger, 40)
     writer.write_events(events[:25])

@@ -1,0 +1,60 @@
+"""Reading ends where the topics end, not where a page happens to be empty."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from pipelines.ingestion import topic_reader
+from pipelines.ingestion.topic_reader import TopicReader
+
+
+@dataclasses.dataclass
+class Record:
+    name: str
+    end: bool = False
+    code: int = KafkaError._PARTITION_EOF
+
+    def topic(self) -> str:
+        return self.name
+
+    def error(self) -> KafkaError | None:
+        return KafkaError(self.code) if self.end else None
+
+
+class Pages:
+    """A consumer that gives the pages it was told to, then nothing."""
+
+    def __init__(self, *pages: list[Record]) -> None:
+        self._pages = list(pages)
+
+    def consume(self, _count: int, timeout: float) -> list[Record]:
+        assert timeout < 1
+        return self._pages.pop(0) if self._pages else []
+
+
+def reader(*pages: list[Record]) -> TopicReader:
+    one = TopicReader("nowhere:1")
+    one._consumer = Pages(*pages)
+    one._following = {"a": "1", "b": "2"}
+    return one
+
+
+def test_a_topic_that_answers_late_is_waited_for():
+    pages = [[Record("a"), Record("a", end=True)], [], [], [Record("b")], [Record("b", end=True)]]
+    found = reader(*pages).read(limit=100, seconds=0)
+    assert {topic: len(records) for topic, records in found.items()} == {"a": 1, "b": 1}
+
+
+def test_ends_that_never_come_are_an_error_and_not_an_empty_landing(monkeypatch):
+    monkeypatch.setattr(topic_reader, "KAFKA_WAIT_S", 0.01)
+    with pytest.raises(KafkaException):
+        reader([Record("a", end=True)]).read(limit=100, seconds=0)
+
+
+def test_a_broken_partition_is_an_error():
+    broken = Record("a", end=True, code=KafkaError.UNKNOWN_TOPIC_OR_PART)
+    with pytest.raises(KafkaException):
+        reader([broken]).read(limit=100, seconds=0)
