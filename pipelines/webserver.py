@@ -18,6 +18,7 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
 from ledger_service.contract import environment, logs
+from ledger_service.contract.service import stop_on_signals
 
 PREFIX = "/dagster"
 SECRET_HEADER = b"x-tallystick-proxy"
@@ -77,6 +78,9 @@ def main() -> None:
     host, port = environment.host_and_port("TALLYSTICK_LISTEN")
     secret = environment.read("TALLYSTICK_DAGSTER_SECRET")
     target = WorkspaceFileTarget([workspace_file()])
+    # uvicorn raises the signal again when it has drained: without a handler that would end the
+    # process before the workspace's own processes are closed.
+    stop_on_signals()
     with (
         DagsterInstance.get() as instance,
         WorkspaceProcessContext(instance, target, __version__, read_only=True) as context,

@@ -136,8 +136,6 @@ def test_only_what_changed_is_written_again(world):
 def test_a_crash_between_the_pointers_leaves_whole_snapshots(world, monkeypatch):
     world.publish()
     before = current(world)
-    world.post(5_00)
-    world.build()
     switch = snapshot._switch
 
     def dies_at_general(folder, manifest):
