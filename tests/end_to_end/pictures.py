@@ -10,7 +10,7 @@ from playwright.sync_api import Page, sync_playwright
 from ledger_service.stack.demo import published
 from ledger_service.stack.demo.visitor import identities
 from ledger_service.stack.home import Home
-from tests.end_to_end.test_console import ARGUMENTS
+from tests.end_to_end.conftest import ARGUMENTS
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 

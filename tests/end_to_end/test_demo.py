@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from ledger_service.stack.demo import acts, published
 from ledger_service.stack.demo.visitor import Api, eventually, identities
 from ledger_service.stack.home import Home
 from tests import canary
-from tests.end_to_end.test_console import ARGUMENTS
 
 CUSTOMERS, DAYS = "60", "45"
 
@@ -46,16 +44,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         yield home
     finally:
         tally(home, "down", cwd=folder)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=ARGUMENTS
-        )
-        yield browser
-        browser.close()
 
 
 def signed_in(browser: Browser, home: Home, name: str) -> Page:
