@@ -69,7 +69,7 @@ format: install  ## Format Python and SQL
 	@ruff format . && ruff check --fix . && sqlfluff fix dbt_project/models --processes 2 -q
 
 test: install check  ## Run every check and every test
-	@pytest
+	@pytest -n 2
 
 bench-demo: install  ## Print the figures of the last demo
 	@tally demo figures

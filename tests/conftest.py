@@ -7,8 +7,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from ledger_service.stack.home import free_port as choose_free_port
 from tests import servers
@@ -16,11 +18,12 @@ from tests import servers
 pytest_plugins = ["tests.time_budget"]
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+HOUSE = "end_to_end/test_demo.py"
 _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip by name what this machine can't run, and say what to do about it."""
+    """Skip by name what this machine can't run, and say what to do about it; the house comes first."""
     no_browser = pytest.mark.skip(reason="no `chromium` command: apt-get install chromium")
     no_data = pytest.mark.skip(reason="no ../shared/data beside the checkout")
     for item in items:
@@ -28,6 +31,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_browser)
         if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
             item.add_marker(no_data)
+    items.sort(key=lambda item: HOUSE not in item.nodeid)
+
+
+class Rooms(LoadScopeScheduling):
+    """Shares the tests out among processes (`-n`) by room; rooms that need Kafka go together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if HOUSE in nodeid:
+            return HOUSE  # takes longest, and has its own of everything
+        room = Path(nodeid.partition("::")[0]).parent.name
+        return "kafka" if room in ("pipelines", "relay") else room
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rooms:
+    """What pytest-xdist asks for when a run is shared out."""
+    return Rooms(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

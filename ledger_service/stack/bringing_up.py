@@ -16,7 +16,7 @@ import psutil
 from ledger_service.stack import logins, probes, servers, services, settings, supervision
 from ledger_service.stack.errors import StackError
 from ledger_service.stack.home import Home, is_free
-from ledger_service.stack.kafka.server import java
+from ledger_service.stack.kafka.server import java, maven
 from ledger_service.stack.postgres import as_ordinary_user, binaries
 from ledger_service.stack.services import Part
 
@@ -33,7 +33,7 @@ def up(home: Home, only: Sequence[str], wait_seconds: float | None, say: Say) ->
     supervisor = supervision.Supervisor(home)
     running = supervisor.is_running()
     steps_asked = any(parts[name].kind == "step" for name in only)
-    if running and not steps_asked and not _unready(home, wanted, supervisor):
+    if running and not steps_asked and not unready(home, wanted):
         say("Everything is running.")
         return
     if not running:
@@ -47,9 +47,9 @@ def up(home: Home, only: Sequence[str], wait_seconds: float | None, say: Say) ->
     _in_order(wanted, _Starter(home, supervisor, wait_seconds, say).start)
 
 
-def _unready(home: Home, wanted: Sequence[Part], supervisor: supervision.Supervisor) -> list[str]:
+def unready(home: Home, wanted: Sequence[Part]) -> list[str]:
     """Names of the parts that do not run or are not ready, all asked at once."""
-    states = supervisor.processes()
+    states = supervision.Supervisor(home).processes()
 
     def ask(part: Part) -> bool:
         if servers.is_elsewhere(home, part):
@@ -73,6 +73,7 @@ def _check_machine(home: Home, wanted: Sequence[Part], supervisor: supervision.S
             continue
         if part.name == "kafka":
             java()
+            maven(servers.kafka(home).lib)
         if part.name == "postgres":
             binaries()
             as_ordinary_user()

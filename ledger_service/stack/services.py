@@ -87,11 +87,12 @@ _PARTS = [
         settings=("DATABASE_URL", "TEMPORAL_ADDRESS", "API_URL", "API_KEY", "PAYLOAD_KEY", _HEALTH),
     ),
     Part(
-        "dagster-code", "server", needs=("kafka", "identities"), api_key="pipelines",
+        "dagster-code", "server", needs=("identities",), api_key="pipelines",
         ports=("dagster-code",), settings=("KAFKA_BOOTSTRAP", "API_URL", "API_KEY"),
         ready_within=180,
     ),
-    Part("dagster-daemon", "server", needs=("dagster-code",), ready_within=120),
+    # the daemon starts the streaming run at once, so what the run reads has to be there
+    Part("dagster-daemon", "server", needs=("dagster-code", "kafka", "api"), ready_within=120),
     Part(
         "dagster-webserver", needs=("dagster-code",), ports=("dagster-webserver",),
         settings=("LISTEN", "DAGSTER_SECRET"), ready_within=180,

@@ -27,6 +27,9 @@ QUIET = {
 }
 """For every process: nothing phones home, and logs appear when they are written."""
 
+MARK = "TALLY_PART_OF"
+"""Names the home in the environment of every part, and so of all that a part starts."""
+
 
 def given(home: Home, server: str) -> str | None:
     """Address of a server that is run elsewhere; None where the local one is used."""
@@ -138,7 +141,7 @@ def process_environment(home: Home, part: Part) -> dict[str, str]:
     dagster = {"DAGSTER_HOME": str(home / "dagster")} if part.name.startswith("dagster") else {}
     # dbt and others are found by name, also where the caller has not entered the environment
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
-    return {**inherited, **QUIET, **dagster, **mine, "PATH": path}
+    return {**inherited, **QUIET, **dagster, **mine, "PATH": path, MARK: str(home.path)}
 
 
 def fill_in(part: Part, surroundings: Mapping[str, str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from ledger_service.contract.snapshots import write_atomically
 from ledger_service.stack.errors import StackError
 from ledger_service.stack.home import Home
 from ledger_service.stack.services import Part
+from ledger_service.stack.settings import MARK
 
 _SOCKET_PATH_MAX = 100
 """Linux cuts a Unix socket's path at 108 bytes; supervisor appends to it while it binds."""
@@ -197,17 +198,18 @@ def recorded(home: Home) -> dict[str, psutil.Process]:
 
 
 def families(home: Home) -> list[psutil.Process]:
-    """Every recorded part and all that came from it: its descendants, and its process group."""
+    """Every recorded part and all that came from it: its descendants, and whoever bears its mark.
+
+    What a killed part leaves behind is no one's child any more, and may lead a session of its own;
+    its environment still says where it came from.
+    """
     found: dict[int, psutil.Process] = {}
-    groups: set[int] = set()
     for process in recorded(home).values():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
+        with contextlib.suppress(psutil.Error):
             found |= {one.pid: one for one in [process, *process.children(recursive=True)]}
-            if os.getpgid(process.pid) == process.pid:
-                groups.add(process.pid)
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-            if os.getpgid(process.pid) in groups:
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == str(home.path):
                 found[process.pid] = process
     return list(found.values())
 

@@ -19,7 +19,8 @@ from playwright.sync_api import Browser, Page, expect
 from ledger_service.stack.demo import acts, published
 from ledger_service.stack.demo.visitor import Api, eventually, identities
 from ledger_service.stack.home import Home
-from tests import canary
+from ledger_service.stack.kafka.server import fetch_jars
+from tests import canary, servers
 
 CUSTOMERS, DAYS = "60", "45"
 
@@ -37,7 +38,9 @@ def tally(home: Home, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A demo without ../shared that stays up, on a home of its own."""
     folder = tmp_path_factory.mktemp("demo")
-    home = Home(folder / "home")
+    home = Home(folder / "home").create()
+    fetch_jars(servers.JARS)
+    (home / "kafka" / "lib").symlink_to(servers.JARS)
     done = tally(home, "demo", "--customers", CUSTOMERS, "--days", DAYS, cwd=folder)
     try:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from ledger_service.contract.snapshots import write_atomically
-from ledger_service.stack import bringing_up
+from ledger_service.stack import bringing_up, services
 from ledger_service.stack.demo import acts, kill, page, published, score, tamper, topics
 from ledger_service.stack.demo.memory import PeakMemory
 from ledger_service.stack.demo.visitor import Api, eventually
@@ -93,11 +93,11 @@ def run(home: Home, checkout: Path, *, leave: bool, customers: int, days: int) -
     """The whole demo; gives whether everything planted was found and every check held."""
     clock = Clock()
     with PeakMemory(home) as memory:
-        with clock.room("setup"):
-            # Dagster takes longest to start and is needed last: it comes up while money is posted.
-            bringing_up.up(home, POSTING, None, _say)
         with ThreadPoolExecutor(max_workers=1) as rest:
             everything = rest.submit(bringing_up.up, home, (), None, _say)
+            with clock.room("setup"):
+                # Dagster takes longest to start and is needed last: it comes up while money is posted.
+                _wait_for(home, POSTING, everything)
             with clock.room("posting"):
                 ledgers = post_traffic(home, checkout, customers, days)
             with clock.room("statements"):
@@ -121,6 +121,16 @@ def run(home: Home, checkout: Path, *, leave: bool, customers: int, days: int) -
         sound = play_acts(home) and sound
         bringing_up.down(home, click.echo)
     return sound
+
+
+def _wait_for(home: Home, names: tuple[str, ...], start: Future[None]) -> None:
+    """Wait until these parts are ready, while all are being started. Errors: those of the start."""
+    parts = [services.TABLE[name] for name in names]
+    while not start.done():
+        if not bringing_up.unready(home, parts):
+            return
+        time.sleep(0.25)
+    start.result()
 
 
 def _wait_for_alerts(home: Home) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import fcntl
 import functools
 import hashlib
 import re
@@ -41,22 +42,46 @@ def java() -> str:
     return found
 
 
-def fetch_jars(lib: Path) -> None:
-    """Bring Kafka's jars into `lib` by Maven, once per version of the pom. Errors: `no_maven`,
-    `maven_failed`."""
-    pom = _HERE / "pom.xml"
-    wanted = hashlib.sha256(pom.read_bytes()).hexdigest()
+def _version() -> str:
+    return hashlib.sha256((_HERE / "pom.xml").read_bytes()).hexdigest()
+
+
+def _have_jars(lib: Path) -> bool:
+    """Whether all jars of this version of the pom are in `lib`: the mark is written last."""
     mark = lib / "pom.sha256"
-    if mark.exists() and mark.read_text() == wanted:
-        return
-    maven = shutil.which("mvn")
-    if maven is None:
+    return mark.exists() and mark.read_text() == _version()
+
+
+def maven(lib: Path) -> str | None:
+    """The Maven to bring jars with; None where `lib` has them already. Errors: `no_maven`."""
+    if _have_jars(lib):
+        return None
+    found = shutil.which("mvn")
+    if found is None:
         raise StackError("no_maven", f"Kafka's jars come by Maven: {INSTALL_MAVEN}, {_ELSEWHERE}.")
+    return found
+
+
+def fetch_jars(lib: Path) -> None:
+    """Bring Kafka's jars into `lib` by Maven, once per version of the pom; one caller at a time.
+
+    Errors: `no_maven`, `maven_failed`.
+    """
+    if _have_jars(lib):
+        return
+    lib.parent.mkdir(parents=True, exist_ok=True)
+    with lib.with_name("lib.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if bringer := maven(lib):
+            _bring(bringer, lib)
+
+
+def _bring(bringer: str, lib: Path) -> None:
     shutil.rmtree(lib, ignore_errors=True)
-    lib.mkdir(parents=True)
+    lib.mkdir()
     done = subprocess.run(
         [
-            maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies",
+            bringer, "-q", "-B", "-f", str(_HERE / "pom.xml"), "dependency:copy-dependencies",
             f"-DoutputDirectory={lib}",
         ],
         capture_output=True, text=True, check=False,
@@ -64,7 +89,7 @@ def fetch_jars(lib: Path) -> None:
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
         raise StackError("maven_failed", f"Maven could not bring Kafka's jars; try again:\n{tail}")
-    write_atomically(mark, wanted.encode())
+    write_atomically(lib / "pom.sha256", _version().encode())
 
 
 @dataclasses.dataclass(frozen=True)

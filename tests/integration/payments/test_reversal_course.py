@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def kill(process) -> None:
     process.wait(5)
 
 
-async def test_approved_by_another_person_it_is_executed_once_and_within_two_seconds(
+async def test_approved_by_another_person_it_is_executed_once(
     world: World, keep_history: KeepHistory
 ):
     original = await world.post(amount=1000)
@@ -68,14 +67,8 @@ async def test_approved_by_another_person_it_is_executed_once_and_within_two_sec
         assert await world.reversing(original) == []
 
         assert (await world.decide(asked)).status_code == 200
-        decided = time.perf_counter()
-        async with asyncio.timeout(10):
-            while not await world.reversing(original):  # noqa: ASYNC110 - the journal is asked
-                await asyncio.sleep(0.01)
-        latency = time.perf_counter() - decided
         done = await world.until(asked, "executed")
         await keep_history(asked, "executed")
-    assert latency < 2, f"{latency:.2f} s from decision to ledger"
     assert [done["executed_seq"]] == await world.reversing(original)
     shown = (await world.request(CHECKER, "GET", f"/v1/approvals/{asked['approval']}")).json()
     assert (shown["status"], shown["consumed_seq"]) == ("consumed", done["executed_seq"])
