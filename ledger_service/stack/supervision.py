@@ -203,15 +203,22 @@ def families(home: Home) -> list[psutil.Process]:
     What a killed part leaves behind is no one's child any more, and may lead a session of its own;
     its environment still says where it came from.
     """
-    found: dict[int, psutil.Process] = {}
-    for process in recorded(home).values():
-        with contextlib.suppress(psutil.Error):
-            found |= {one.pid: one for one in [process, *process.children(recursive=True)]}
+    ours = {process.pid for process in recorded(home).values()}
+    parents: dict[int, int] = {}
+    living: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
+            parents[process.pid] = process.ppid()
+            living[process.pid] = process
             if process.environ().get(MARK) == str(home.path):
-                found[process.pid] = process
-    return list(found.values())
+                ours.add(process.pid)
+
+    def is_ours(pid: int) -> bool:
+        while pid in parents and pid not in ours:
+            pid = parents[pid]
+        return pid in ours
+
+    return [process for pid, process in living.items() if is_ours(pid)]
 
 
 def end_all(home: Home, known: Iterable[psutil.Process] = (), seconds: float = 20) -> list[str]:

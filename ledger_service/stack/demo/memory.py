@@ -35,7 +35,7 @@ class PeakMemory:
 
     def _sample(self) -> None:
         own = psutil.Process(os.getpid())
-        while not self._stop.wait(1.0):
+        while not self._stop.wait(2.0):
             with contextlib.suppress(psutil.Error, OSError):
                 family = [own, *own.children(recursive=True), *supervision.families(self._home)]
                 total = 0
