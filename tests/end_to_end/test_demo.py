@@ -20,9 +20,11 @@ from ledger_service.stack.demo import acts, published
 from ledger_service.stack.demo.visitor import Api, eventually, identities
 from ledger_service.stack.home import Home
 from ledger_service.stack.kafka.server import fetch_jars
-from tests import canary, servers
+from tests import canary, documents, servers
 
 CUSTOMERS, DAYS = "60", "45"
+ROOT = Path(__file__).parents[2]
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def tally(home: Home, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -171,6 +173,34 @@ def test_a_person_stays_in_the_vault(house: Home) -> None:
     ):
         found = canary.in_directory(house / folder)
         assert not found, found
+
+
+def test_the_documents_commands_run(house: Home, tmp_path: Path) -> None:
+    """Every command and program of README and docs/ as it stands there, on the demo that is up.
+
+    `make` needs the checkout's own environment and is what runs this test; what it calls is run
+    here or above. Packages are the machine's. `tally down` has its turn when the house goes.
+    """
+    left_out = ("make ", "apt-get ", "tally down")
+    values = {"http://API": f"http://{house.address('api')}",
+              "KEY_FILE": str(house.secret_file("integrator.key")),
+              "ledger_service/": f"{ROOT}/ledger_service/"}  # fmt: skip
+    for language, text in documents.blocks(ROOT):
+        programs = text.splitlines() if language == "sh" else [text]
+        for program in programs:
+            if program.startswith(left_out):
+                continue
+            for name, value in values.items():
+                program = program.replace(name, value)  # noqa: PLW2901
+            shell = ["bash", "-c"] if language == "sh" else ["python", "-c"]
+            done = subprocess.run(
+                [*shell, program],
+                env={**os.environ, "TALLYSTICK_HOME": str(house.path), "PATH": PATH},
+                cwd=tmp_path, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, program + done.stdout[-2000:] + done.stderr[-2000:]
+            if language == "python":
+                assert done.stdout.startswith("201 "), done.stdout
 
 
 def _party_count(home: Home) -> int:
