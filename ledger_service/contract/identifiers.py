@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 import secrets
 
-LEDGER = re.compile(r"[a-z][a-z0-9_]{1,30}\Z")
-"""A ledger's name, part of its topic's name: `simulated`, `us_program_1`."""
+from ledger_service.contract.topics import STREAMS
+
+LEDGER = re.compile(rf"(?!(?:{'|'.join(STREAMS)})\Z)[a-z][a-z0-9_]{{1,30}}\Z")
+"""A ledger's name, part of its topic's name: `simulated`, `us_program_1`; never that of a stream,
+beside which it stands wherever positions are kept."""
 
 ACCOUNT = re.compile(r"[a-z][a-z0-9_]*(:[A-Za-z0-9_.-]{1,64}){1,6}\Z")
 """An account's id: lower-case kind, then segments: `customer:42:wallet`, `bank:fbo`."""
@@ -62,7 +65,8 @@ def check_ledger(text: str) -> str:
     if not LEDGER.match(text):
         raise IdentifierError(
             "bad_ledger_id",
-            "A ledger id is 2 to 31 lower-case letters, digits and _, starting with a letter.",
+            "A ledger id is 2 to 31 lower-case letters, digits and _, starting with a letter, and "
+            f"none of {', '.join(STREAMS)}.",
         )
     return text
 
