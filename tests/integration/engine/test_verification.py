@@ -105,6 +105,82 @@ async def test_one_hash_changed_with_its_bytes_is_named_by_its_tile(
     assert "checkpoint" in {f.table for f in found}
 
 
+def _both_sides(line: bytes) -> bytes:
+    return line.replace(b'"amount":"100"', b'"amount":"101"')
+
+
+PACK_CHANGES = {
+    "both_sides_by_one_cent": (
+        lambda lines: [*lines[:11], _both_sides(lines[11]), *lines[12:]],
+        "the events are not those whose root was signed",
+    ),
+    "one_side_by_one_cent": (
+        lambda lines: [*lines[:11], lines[11].replace(b'"100"', b'"101"', 1), *lines[12:]],
+        "seq 12: debits and credits differ",
+    ),
+    "two_events_in_each_others_place": (
+        lambda lines: [*lines[:11], lines[12], lines[11], *lines[13:]],
+        "line 12 holds the event with seq 13",
+    ),
+    "last_event_left_out": (lambda lines: lines[:-1], "states 25 events, the pack holds 24"),
+}
+
+
+async def test_a_changed_pack_is_refused_for_what_was_changed(
+    ledger_database: LedgerDatabase, tmp_path: Path
+) -> None:
+    await posted(ledger_database, 20)
+    keys = {"log_key": LOG_PUBLIC, "witness_key": WITNESS_PUBLIC}
+    write_pack(ledger_database.owner_url, LEDGER, tmp_path, **keys)
+    events = tmp_path / "events.ndjson"
+    lines = events.read_bytes().splitlines(keepends=True)
+    given = {"log": LOG_PUBLIC, "witness": WITNESS_PUBLIC}
+    assert offline_verifier.verify(tmp_path, {}, given)["size"] == 25
+    for change, reason in PACK_CHANGES.values():
+        events.write_bytes(b"".join(change(lines)))
+        with pytest.raises(offline_verifier.Failure, match=reason):
+            offline_verifier.verify(tmp_path, {}, given)
+
+
+EVENT_CHANGES = {
+    "not_canonical": "bytes = bytes || ' '",
+    "wrong_ledger": """bytes = convert_to(replace(convert_from(bytes, 'UTF8'),
+        '"ledger":"simulated"', '"ledger":"imitated"'), 'UTF8')""",
+    "wrong_seq": """bytes = convert_to(replace(convert_from(bytes, 'UTF8'),
+        '"seq":12', '"seq":13'), 'UTF8')""",
+    "wrong_type": "event_type = 'account.opened'",
+    "wrong_time": "recorded_at = recorded_at + interval '1 microsecond'",
+    "unbalanced": """bytes = convert_to(regexp_replace(convert_from(bytes, 'UTF8'),
+        '"amount":"100"', '"amount":"101"'), 'UTF8')""",
+    "not_an_event": "bytes = '{}'",
+}
+
+
+async def test_an_event_changed_with_its_hash_is_named_for_what_is_wrong_in_it(
+    ledger_database: LedgerDatabase, postgres
+) -> None:
+    await posted(ledger_database, 20)
+    keep = "create table public.kept as select * from ledger.journal where seq = 12"
+    tamper(postgres.admin_url, ledger_database, keep)
+    for code, change in EVENT_CHANGES.items():
+        tamper(
+            postgres.admin_url,
+            ledger_database,
+            f"update ledger.journal set {change} where seq = 12",
+            "update ledger.journal set leaf_hash = sha256('\\x00'::bytea || bytes) where seq = 12",
+        )
+        found = verify(ledger_database.owner_url, LEDGER, full=False).findings
+        assert ("journal", 12, code) in {(f.table, f.seq, f.code) for f in found}
+        tamper(
+            postgres.admin_url,
+            ledger_database,
+            "update ledger.journal j set bytes = k.bytes, leaf_hash = k.leaf_hash,"
+            " event_type = k.event_type, recorded_at = k.recorded_at"
+            " from public.kept k where j.seq = k.seq",
+        )
+    assert verify(ledger_database.owner_url, LEDGER, full=False).findings == []
+
+
 CHANGES = {
     "head": "update ledger.head set root = sha256(root)",
     "account": "update ledger.account set currency = 'EUR' where account = 'customer:1:wallet'",
