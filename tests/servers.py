@@ -150,7 +150,8 @@ def kafka(folder: Path) -> Iterator[str]:
     server = KafkaServer(folder / "kafka", JARS, free_port(), free_port(), jvm_options=quick)
     server.prepare()
     log = folder / "kafka.log"
-    with running(server.command(), log) as process:
+    # Killed at the end: nobody needs what it would tidy up for seconds.
+    with running(server.command(), log, stop=signal.SIGKILL) as process:
         wait_ready(process, log, lambda: probes.kafka(server.bootstrap))
         yield server.bootstrap
 
