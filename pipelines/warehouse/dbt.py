@@ -76,8 +76,8 @@ class Dbt:
         if not self._prepared:
             self._invoke(["seed", *run])
         refresh = ["--full-refresh"] if full_refresh else []
-        # Views show what is new by themselves; making them anew would only cost time.
-        tables = ["--exclude", "config.materialized:view"] if self._prepared else []
+        # Views show what is new by themselves, `steady` tables hold no facts: both are made once.
+        tables = ["--exclude", "config.materialized:view", "tag:steady"] if self._prepared else []
         self._invoke(["run", *run, *refresh, *tables])
         self._prepared = True
 
