@@ -134,7 +134,7 @@ def _announced(services, ledger: str) -> tuple[list[StatementReceived], list[Sta
 
 def test_a_load_that_is_killed_goes_on_where_it_stopped(surroundings, ledger, api, tmp_path):
     rng = random.Random(3)
-    rows = [f"0,{rng.randint(1, 999)},IN,{number % 50},pay,,,1" for number in range(7000)]
+    rows = [f"0,{rng.randint(1, 999)},IN,{number % 50},pay,,,1" for number in range(5000)]
     data, mapping = _files(tmp_path, rows)
     command = [
         *(sys.executable, "-c", "from ledger_service.loading.cli import load; load()"),
@@ -150,7 +150,7 @@ def test_a_load_that_is_killed_goes_on_where_it_stopped(surroundings, ledger, ap
     process.wait()
     assert progress is not None
     known = json.loads(progress.read_text())["row"]
-    assert 0 < known < 7000
+    assert 0 < known < 5000
     manifest = json.loads(_run(load, data, "--mapping", mapping, "--ledger", ledger, "--json"))
     assert manifest["rows_known_before"] == known
     total = sum(int(row.split(",")[1]) for row in rows) * 100
@@ -185,7 +185,7 @@ def test_without_an_api_nothing_is_begun(home, tmp_path, monkeypatch, free_port)
 
 
 def test_a_simulation_is_posted_once_with_its_answer_key(surroundings, ledger, services, api):
-    arguments = ("--ledger", ledger, "--customers", "60", "--days", "45", "--start", "2026-02-02")
+    arguments = ("--ledger", ledger, "--customers", "40", "--days", "30", "--start", "2026-02-02")
     _run(simulate, *arguments)
     key = json.loads((surroundings / "simulations" / f"{ledger}.json").read_text())
     assert key["posted_now"] == key["transactions"]
@@ -207,7 +207,7 @@ def test_a_simulation_is_posted_once_with_its_answer_key(surroundings, ledger, s
     _run(statements, "fetch")
     received, lines_ = _announced(services, ledger)
     assert {one.format for one in received} == {"bai2"}
-    assert len(received) == 45
+    assert len(received) == 30
     # What bank and ledger differ in at the end is what was planted.
     planted = sum((one["bank_amount"] or 0) - (one["ledger_amount"] or 0) for one in key["breaks"])
     assert int(received[-1].closing_balance) - -owed["bank:fbo"] == planted

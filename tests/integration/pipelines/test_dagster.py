@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import dagster as dg
 import pytest
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from pipelines.webserver import BehindConsole, make_app
 from tests.integration.pipelines.conftest import LEDGER
 
 SECRET = "the console's own"
@@ -19,6 +15,13 @@ SECRET = "the console's own"
 
 @pytest.fixture(scope="module")
 def pages():
+    # Imported late: it takes seconds, which a process that only collects these tests can spare.
+    import dagster as dg
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+
+    from pipelines.webserver import make_app
+
     with (
         dg.instance_for_test() as instance,
         WorkspaceProcessContext(instance, EmptyWorkspaceTarget(), read_only=True) as context,
@@ -44,6 +47,8 @@ def test_only_the_console_reaches_the_pages(pages):
 
 
 def test_two_headers_or_an_empty_secret_open_nothing():
+    from pipelines.webserver import BehindConsole
+
     with pytest.raises(ValueError, match="TALLYSTICK_DAGSTER_SECRET"):
         BehindConsole(lambda *_: None, "")
     sent = []
@@ -71,7 +76,6 @@ def test_the_streaming_run_publishes_what_is_posted_meanwhile(world):
     second = world.rounds[1]
     assert second.events == 1
     assert (
-        second.publication.manifests["general"].as_of[LEDGER]
-        == world.oracle.events[LEDGER][-1].seq
+        second.publication.manifests["general"].as_of[LEDGER] == world.oracle.events[LEDGER][-1].seq
     )
     assert world.progress.published == world.progress.landed
