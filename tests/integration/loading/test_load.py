@@ -185,7 +185,7 @@ def test_without_an_api_nothing_is_begun(home, tmp_path, monkeypatch, free_port)
 
 
 def test_a_simulation_is_posted_once_with_its_answer_key(surroundings, ledger, services, api):
-    arguments = ("--ledger", ledger, "--customers", "40", "--days", "30", "--start", "2026-02-02")
+    arguments = ("--ledger", ledger, "--customers", "60", "--days", "45", "--start", "2026-02-02")
     _run(simulate, *arguments)
     key = json.loads((surroundings / "simulations" / f"{ledger}.json").read_text())
     assert key["posted_now"] == key["transactions"]
@@ -207,7 +207,7 @@ def test_a_simulation_is_posted_once_with_its_answer_key(surroundings, ledger, s
     _run(statements, "fetch")
     received, lines_ = _announced(services, ledger)
     assert {one.format for one in received} == {"bai2"}
-    assert len(received) == 30
+    assert len(received) == 45
     # What bank and ledger differ in at the end is what was planted.
     planted = sum((one["bank_amount"] or 0) - (one["ledger_amount"] or 0) for one in key["breaks"])
     assert int(received[-1].closing_balance) - -owed["bank:fbo"] == planted
