@@ -33,16 +33,17 @@ def _merged(parts: list[Facts]) -> dict[str, list[Row]]:
 
 
 def _slices(parts: list[Facts], count: int) -> list[dict[str, list[Row]]]:
-    """The facts in the order of their sequences, in pieces; statements lag behind by half a piece.
+    """The facts in the order of their sequences, in pieces; the statements of every other
+    ledger, and the registration of what they are about, lag behind by a piece, the others by half.
 
     Within a piece rows are shuffled and some stand twice.
     """
     dice = random.Random(1)
     pieces: list[dict[str, list[Row]]] = [defaultdict(list) for _ in range(count)]
-    for part in parts:
+    for number, part in enumerate(parts):
         for table, rows in part.rows.items():
             for row in rows:
-                behind = 1 if "stream" in row else 0
+                behind = 2 - number % 2 if "stream" in row else 0
                 last = part.stream_seq if behind else part.seq
                 halves = 2 * row["seq"] * count // (last + 1)
                 place = min((halves + behind) // 2, count - 1)
