@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from ledger_service.stack.home import free_port as choose_free_port
 from tests import servers
 
 pytest_plugins = ["tests.time_budget"]
+
+# The tests start many processes. Where bytecode is not kept each of them compiles all that it imports
+# anew, which takes more of the processor than what is tested.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 HOUSE = "end_to_end/test_demo.py"

@@ -89,8 +89,21 @@ class Postgres:
 
     def create_database(self, name: str, template: str | None = None) -> str:
         """A database owned by the owner role; gives its address as that role."""
-        database.create_database(self.admin_url, name, template)
+        if template:
+            self._copy_database(template, name)
+        else:
+            database.create_database(self.admin_url, name)
         return logins.with_credentials(self.admin_url, logins.OWNER, "owner", name)
+
+    def _copy_database(self, template: str, name: str) -> None:
+        """Copy file by file: through the log, as a server does by itself, takes five times longer."""
+        import psycopg
+
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            connection.execute(
+                f'create database "{name}" owner "{logins.OWNER}" template "{template}"'
+                " strategy file_copy"
+            )
 
     def drop_database(self, name: str) -> None:
         """Remove a database, whoever is connected."""
@@ -150,7 +163,8 @@ def kafka(folder: Path) -> Iterator[str]:
     server = KafkaServer(folder / "kafka", JARS, free_port(), free_port(), jvm_options=quick)
     server.prepare()
     log = folder / "kafka.log"
-    with running(server.command(), log) as process:
+    # Killed at the end: nobody needs what it would tidy up for seconds.
+    with running(server.command(), log, stop=signal.SIGKILL) as process:
         wait_ready(process, log, lambda: probes.kafka(server.bootstrap))
         yield server.bootstrap
 
@@ -161,6 +175,6 @@ def temporal(folder: Path) -> Iterator[str]:
     server = TemporalServer(folder / "temporal" / "state.db", free_port(), free_port(), free_port())
     server.prepare()
     log = folder / "temporal.log"
-    with running(server.command(), log) as process:
+    with running(server.command(), log, stop=signal.SIGKILL) as process:
         wait_ready(process, log, server.probe)
         yield server.address

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -135,11 +136,13 @@ class TopicReader:
 
     def offset_behind(self, topic: str, seq: int) -> int:
         """The offset from which on every record is behind `seq`, found by halving the log."""
+        if seq == 0:
+            return OFFSET_BEGINNING
         consumer = Consumer(self._settings)
         try:
             partition = TopicPartition(topic, 0)
             low, high = consumer.get_watermark_offsets(partition, timeout=KAFKA_WAIT_S)
-            while seq and low < high:
+            while low < high:
                 middle = (low + high) // 2
                 consumer.assign([TopicPartition(topic, 0, middle)])
                 record = consumer.poll(KAFKA_WAIT_S)

@@ -146,6 +146,9 @@ def stated_cases() -> Facts:
     """Stated balances: rounding explains half a minor unit an entry, and nothing more."""
     facts = Facts("stated")
     facts.account("bank:fbo")
+    facts.account("bank:operating")
+    facts.statement_account("bank:fbo", token="stated_fbo")
+    facts.post(at(0), [("bank:operating", "debit", 5), ("bank:fbo", "credit", 5)])
     for number, (rounded, stated) in enumerate(
         [
             (0, [1_000, 1_100]),  # equal
@@ -163,4 +166,6 @@ def stated_cases() -> Facts:
         facts.receive(at(5), account, 100)
         facts.statement(token, at(1).date(), stated[0])
         facts.statement(token, at(6).date(), stated[1])
+    # Registered long after it moved: its whole past is to be reconciled.
+    facts.statement_account("bank:operating", "operating", token="stated_operating")
     return facts

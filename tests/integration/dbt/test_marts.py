@@ -21,6 +21,8 @@ MARTS = (
     "reconciliation_breaks", "reconciliation_days", "alert_candidates", "alert_candidate_entries",
     "ctr_candidates", "build",
 )  # fmt: skip
+KEPT = ("intermediate.int_bank_entries", "intermediate.int_monitored_entries")
+"""What increments read besides marts: equal after one step, the next one begins from the same."""
 RANDOM = [histories.random_history(f"random_{seed}", seed) for seed in range(12)]
 ALL = [histories.cases(), histories.stated_cases(), *RANDOM]
 LAST = histories.at(8).date()
@@ -31,18 +33,20 @@ def _merged(parts: list[Facts]) -> dict[str, list[Row]]:
 
 
 def _slices(parts: list[Facts], count: int) -> list[dict[str, list[Row]]]:
-    """The facts in the order of their sequences, in pieces; statements lag behind by one piece.
+    """The facts in the order of their sequences, in pieces; the statements of every other
+    ledger, and the registration of what they are about, lag behind by a piece, the others by half.
 
     Within a piece rows are shuffled and some stand twice.
     """
     dice = random.Random(1)
     pieces: list[dict[str, list[Row]]] = [defaultdict(list) for _ in range(count)]
-    for part in parts:
+    for number, part in enumerate(parts):
         for table, rows in part.rows.items():
             for row in rows:
-                behind = 1 if "stream" in row else 0
+                behind = 2 - number % 2 if "stream" in row else 0
                 last = part.stream_seq if behind else part.seq
-                place = min(row["seq"] * (count - behind) // (last + 1) + behind, count - 1)
+                halves = 2 * row["seq"] * count // (last + 1)
+                place = min((halves + behind) // 2, count - 1)
                 pieces[place][table] += [row] * dice.choice([1, 1, 1, 2])
     for piece in pieces:
         for rows in piece.values():
@@ -64,9 +68,10 @@ def test_tests_of_the_project_hold(built: Warehouse) -> None:
 
 def test_increments_equal_a_full_build(built: Warehouse, tmp_path: Path) -> None:
     grown = Warehouse(tmp_path)
-    for piece in _slices(ALL, count=3):
+    for piece in _slices(ALL, count=2):
         grown.build(piece)
-    different = [mart for mart in MARTS if built.mart(mart) != grown.mart(mart)]
+    tables = [*(f"marts.{mart}" for mart in MARTS), *KEPT]
+    different = [table for table in tables if built.table(table) != grown.table(table)]
     assert not different
     assert built.rows(
         "select count(*) from marts.entries where reconciliation_status = 'break'"

@@ -10,12 +10,13 @@ import datetime as dt
 import functools
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
-from dbt.cli.main import dbtRunner
-from dbt.contracts.graph.manifest import Manifest
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = Path(__file__).parents[3] / "dbt_project"
 LANDING = {
@@ -54,6 +55,8 @@ CLASSES = {
 }
 UNCHANGING = ("--exclude", "config.materialized:view", "tag:steady")
 """What a run on a warehouse that was built before may leave out: views, and tables without facts."""
+# As the pipelines run it: a log of every statement takes a good part of a small run's time.
+QUIET = ("--quiet", "--no-use-colors", "--log-level-file", "none", "--no-write-json")
 Row = dict[str, Any]
 Leg = tuple[str, str, int]
 
@@ -187,9 +190,16 @@ class Facts:
 @functools.cache
 def _parsed(stem: str) -> Manifest:
     """The project, parsed once a process (`stem` names the database in it)."""
-    result = dbtRunner().invoke(["parse", "--quiet", *_folders()])
-    assert isinstance(result.result, Manifest), f"dbt can't parse {stem}: {result.exception}"
+    result = _runner().invoke(["parse", "--quiet", *_folders()])
+    assert result.success, f"dbt can't parse {stem}: {result.exception}"
     return result.result
+
+
+def _runner(manifest: Manifest | None = None) -> Any:
+    # Imported late: it takes seconds, which a process that only collects these tests can spare.
+    from dbt.cli.main import dbtRunner
+
+    return dbtRunner(manifest=manifest)
 
 
 def _folders() -> list[str]:
@@ -242,9 +252,7 @@ class Warehouse:
     def dbt(self, command: str, *arguments: str) -> None:
         """Run a dbt command; every error stops the test with its text."""
         os.environ["TALLYSTICK_WAREHOUSE_FILE"] = str(self.file)
-        result = dbtRunner(manifest=self.manifest).invoke(
-            [command, "--quiet", "--no-use-colors", "--no-write-json", *_folders(), *arguments]
-        )
+        result = _runner(self.manifest).invoke([command, *QUIET, *_folders(), *arguments])
         if not result.success:
             problems = [
                 f"{each.node.name}: {each.status} {each.message}"
@@ -266,7 +274,6 @@ class Warehouse:
         with duckdb.connect(str(self.file)) as connection:
             return connection.execute(query).fetchall()
 
-    def mart(self, name: str, without: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a mart in order, for comparing two warehouses."""
-        excluded = f" exclude ({', '.join(without)})" if without else ""
-        return self.rows(f"select *{excluded} from marts.{name} order by all")
+    def table(self, name: str) -> list[tuple[Any, ...]]:
+        """All rows of a table in order, for comparing two warehouses."""
+        return self.rows(f"select * from {name} order by all")

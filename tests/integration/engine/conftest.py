@@ -28,6 +28,10 @@ SECRET = "secret of the tests"
 LOG_SEED = base64.b64encode(b"l" * 32).decode()
 ACCOUNTS = [f"customer:{number}:wallet" for number in range(20)]
 
+# A lease shorter than the product's: that it lapses is tested, not how long that takes.
+WRITER = (
+    "from ledger_service.engine import lease, service; lease.LEASE_SECONDS = 2.0; service.main()"
+)
 StartWriter = Callable[..., subprocess.Popen]
 
 
@@ -39,7 +43,7 @@ def start_writer(ledger_database: LedgerDatabase, tmp_path: Path) -> Iterator[St
     def start() -> subprocess.Popen:
         with (tmp_path / f"writer-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", "from ledger_service.engine.service import main; main()"],
+                [sys.executable, "-c", WRITER],
                 stdout=log,
                 stderr=log,
                 env={

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 
 import asyncpg
 import pytest
@@ -169,11 +168,9 @@ async def test_sigterm_answers_what_is_queued_and_gives_the_lease_back(
     process.wait(20)
     assert process.returncode == 0
     assert await holder_address(ledger_database) is None
-    started = time.monotonic()
     start_writer()
     verdicts = [verdict for found in await asyncio.gather(*pending) for verdict in found]
     assert all(isinstance(verdict, Committed) for verdict in verdicts)
-    assert time.monotonic() - started < 10
     assert len({verdict.seq for verdict in verdicts}) == 50
 
 

@@ -134,7 +134,7 @@ def _announced(services, ledger: str) -> tuple[list[StatementReceived], list[Sta
 
 def test_a_load_that_is_killed_goes_on_where_it_stopped(surroundings, ledger, api, tmp_path):
     rng = random.Random(3)
-    rows = [f"0,{rng.randint(1, 999)},IN,{number % 50},pay,,,1" for number in range(7000)]
+    rows = [f"0,{rng.randint(1, 999)},IN,{number % 50},pay,,,1" for number in range(5000)]
     data, mapping = _files(tmp_path, rows)
     command = [
         *(sys.executable, "-c", "from ledger_service.loading.cli import load; load()"),
@@ -150,7 +150,7 @@ def test_a_load_that_is_killed_goes_on_where_it_stopped(surroundings, ledger, ap
     process.wait()
     assert progress is not None
     known = json.loads(progress.read_text())["row"]
-    assert 0 < known < 7000
+    assert 0 < known < 5000
     manifest = json.loads(_run(load, data, "--mapping", mapping, "--ledger", ledger, "--json"))
     assert manifest["rows_known_before"] == known
     total = sum(int(row.split(",")[1]) for row in rows) * 100

@@ -15,7 +15,7 @@ import pytest
 from temporalio.client import WorkflowExecutionDescription, WorkflowHandle
 from temporalio.service import RPCError
 
-from ledger_service.payments import messages
+from ledger_service.payments import messages, service
 from ledger_service.payments.dispatcher import Dispatcher
 from ledger_service.stack import probes
 from ledger_service.stack.home import free_port
@@ -32,9 +32,10 @@ def temporal_on(port: int, folder: Path) -> Iterator[None]:
     """A Temporal with an empty memory on a port that is given."""
     server = TemporalServer(folder / "state.db", port, free_port(), free_port())
     server.prepare()
-    with servers.running(server.command(), folder / "temporal.log") as process:
+    log = folder / "temporal.log"
+    with servers.running(server.command(), log, stop=signal.SIGKILL) as process:
         probe = lambda: probes.grpc_health(server.address, probes.TEMPORAL)  # noqa: E731
-        servers.wait_ready(process, folder / "temporal.log", probe)
+        servers.wait_ready(process, log, probe)
         yield
 
 
@@ -258,7 +259,10 @@ async def test_the_worker_waits_for_servers_that_are_away(world: World):
     assert ready.json()["waiting_for"] == "temporal"
 
 
-async def test_with_temporal_wiped_everything_open_goes_on_from_the_tables(world: World, folder):
+async def test_with_temporal_wiped_everything_open_goes_on_from_the_tables(
+    world: World, folder, monkeypatch
+):
+    monkeypatch.setattr(service, "LONGEST_WAIT_S", 0.5)  # between two tries to reach it
     port = free_port()
     world = dataclasses.replace(world, temporal=f"127.0.0.1:{port}")
     originals = [await world.post(), await world.post()]

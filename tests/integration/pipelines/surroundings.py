@@ -35,7 +35,10 @@ class TopicWriter:
         self._admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(20)
 
     def delete(self, topic: str) -> None:
+        """Returns once the broker names the topic no more."""
         self._admin.delete_topics([topic])[topic].result(20)
+        while topic in self._admin.list_topics(timeout=20).topics:
+            pass
 
     def write(self, topic: str, seq: int, kind: str, content: bytes, source: str) -> None:
         headers = topics.headers(source=source, seq=seq, event_type=kind, time="", subject=source)

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
-import dagster as dg
 import pytest
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from ledger_service.contract.snapshots import read_progress
-from pipelines.streaming import Round, stream
-from pipelines.webserver import BehindConsole, make_app
 from tests.integration.pipelines.conftest import LEDGER
 
 SECRET = "the console's own"
@@ -22,6 +15,13 @@ SECRET = "the console's own"
 
 @pytest.fixture(scope="module")
 def pages():
+    # Imported late: it takes seconds, which a process that only collects these tests can spare.
+    import dagster as dg
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+
+    from pipelines.webserver import make_app
+
     with (
         dg.instance_for_test() as instance,
         WorkspaceProcessContext(instance, EmptyWorkspaceTarget(), read_only=True) as context,
@@ -47,6 +47,8 @@ def test_only_the_console_reaches_the_pages(pages):
 
 
 def test_two_headers_or_an_empty_secret_open_nothing():
+    from pipelines.webserver import BehindConsole
+
     with pytest.raises(ValueError, match="TALLYSTICK_DAGSTER_SECRET"):
         BehindConsole(lambda *_: None, "")
     sent = []
@@ -69,28 +71,11 @@ def test_the_pages_are_read_only(pages):
     assert answer.json()["data"]["launchRun"]["__typename"] == "UnauthorizedError"
 
 
-def test_the_streaming_run_publishes_what_is_posted_meanwhile(world, monkeypatch):
-    # Their process has a test of its own; here it would only take the other processor.
-    monkeypatch.setattr("pipelines.streaming.ExpectationsProcess.start_if_due", lambda _self: None)
-    rounds: list[Round] = []
-    posted: list[float] = []
-    published: list[float] = []
-
-    def report(one: Round) -> None:
-        assert one.publication.blocked_by == []
-        rounds.append(one)
-        if not posted:
-            world.post(1_00)
-            posted.append(time.monotonic())
-        elif not published:
-            published.append(time.monotonic())
-
-    stream(world.flow, seconds=60, give_way=lambda: bool(published), report=report)
-    assert rounds[1].events == 1
+def test_the_streaming_run_publishes_what_is_posted_meanwhile(world):
+    assert [one.publication.blocked_by for one in world.rounds] == [[], []]
+    second = world.rounds[1]
+    assert second.events == 1
     assert (
-        rounds[1].publication.manifests["general"].as_of[LEDGER]
-        == world.oracle.events[LEDGER][-1].seq
+        second.publication.manifests["general"].as_of[LEDGER] == world.oracle.events[LEDGER][-1].seq
     )
-    progress = read_progress(world.flow.places.snapshots)
-    assert progress.published == progress.landed
-    print(f"commit to published: {published[0] - posted[0]:.1f} s")
+    assert world.progress.published == world.progress.landed

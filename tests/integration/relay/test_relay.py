@@ -107,7 +107,7 @@ def relay(ledger_database, kafka, free_port, tmp_path):
 
 
 def test_kill_at_any_time_leaves_kafka_equal_to_the_journal(ledger_database, kafka, ledger, relay):
-    events = ledger_events.history(ledger, 30_000)
+    events = ledger_events.history(ledger, 15_000)
     ledger_events.store_journal(ledger_database.owner_url, events)
     ledger_events.store_stream(ledger_database.owner_url, ledger_events.parties(3))
     topic = topics.journal_topic(ledger)
@@ -115,7 +115,7 @@ def test_kill_at_any_time_leaves_kafka_equal_to_the_journal(ledger_database, kaf
     def position(process) -> int:
         return process.readiness().get("sources", {}).get(topic, {}).get("seq", 0)
 
-    for kill_at in (1, 15_000):
+    for kill_at in (1, 6_000):
         process = relay()
         wait_for(lambda process=process, at=kill_at: position(process) >= at)
         process.kill()

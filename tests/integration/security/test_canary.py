@@ -248,7 +248,7 @@ def test_no_door_lets_personal_data_pass(services: Services):
     assert any(json.loads(line)["event"] == "api.request_answered" for line in lines)
 
 
-def test_the_search_finds_what_it_looks_for(tmp_path, services: Services):
+def test_the_search_finds_what_it_looks_for(tmp_path, ledger_database: LedgerDatabase):
     """The control: a canary that is there is found, in each kind of place."""
     import gzip
 
@@ -262,7 +262,7 @@ def test_the_search_finds_what_it_looks_for(tmp_path, services: Services):
     assert canary.in_directory(tmp_path) == ["a.log", "b.gz", "c.parquet"]
 
     async def planted() -> list[str]:
-        owner = await asyncpg.connect(services.owner_url)
+        owner = await asyncpg.connect(ledger_database.owner_url)
         change = owner.transaction()
         await change.start()
         try:
