@@ -29,6 +29,8 @@ BATCH = 50
 EXECUTION_TIMEOUT = dt.timedelta(days=60)
 """Of every workflow: far beyond any approval's time. What is still open then is started again."""
 _RPC_TIMEOUT = dt.timedelta(seconds=5)
+_TASK_TIMEOUT = dt.timedelta(seconds=3)
+"""A step of a workflow takes milliseconds; one that a killed worker held goes to another after this."""
 
 _ARGUMENTS: dict[str, type] = {messages.REVERSAL_WORKFLOW: messages.ReversalStart}
 
@@ -114,6 +116,7 @@ class Dispatcher:
                 execution_timeout=EXECUTION_TIMEOUT,
                 id_reuse_policy=reuse,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                task_timeout=_TASK_TIMEOUT,
                 rpc_timeout=_RPC_TIMEOUT,
             )
         except WorkflowAlreadyStartedError:

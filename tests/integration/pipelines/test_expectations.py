@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
+import msgspec
 
+from ledger_service.contract.snapshots import CheckResult
 from pipelines.checks import expectations
 from pipelines.checks.suites import SUITES
+from pipelines.publication.snapshot import Outcome
+from pipelines.streaming import ExpectationsProcess
 
 
 def test_suites_catch_bad_data_and_never_pass_what_was_not_evaluated(world, tmp_path):
@@ -47,6 +54,20 @@ def spoil(file: Path, change: str) -> None:
         connection.execute(f"create table w as select * from '{file}'")
         connection.execute(change)
         connection.execute(f"copy w to '{file}'")
+
+
+def test_a_later_run_takes_up_fresh_good_results_and_nothing_else(tmp_path):
+    flow = SimpleNamespace(places=SimpleNamespace(warehouse=tmp_path))
+    results = tmp_path / "frames" / expectations.RESULTS
+    results.parent.mkdir()
+    assert ExpectationsProcess(flow).is_due()
+    for passed, age, is_due in ((True, 0, False), (True, 600, True), (False, 0, True)):
+        check = CheckResult("expectations_entries", passed=passed, blocking=True, detail="")
+        results.write_bytes(msgspec.json.encode([Outcome(check)]))
+        os.utime(results, (time.time() - age,) * 2)
+        suites = ExpectationsProcess(flow)
+        assert suites.is_due() == is_due
+        assert [one.check.passed for one in suites.outcomes] == ([True] if passed else [])
 
 
 def test_a_process_that_dies_has_failed_every_suite(tmp_path):

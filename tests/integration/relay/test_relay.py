@@ -202,3 +202,9 @@ def test_a_stopped_source_does_not_stop_the_others(ledger_database, kafka, ledge
     sources = wait_for(both_decided)
     assert sources[topic.topic]["alarm"] == "topic_settings_differ"
     assert process.readiness()["ready"] is False
+
+
+def test_kafka_makes_no_topic_by_itself(kafka):
+    client = AdminClient({"bootstrap.servers": kafka})
+    client.list_topics("never.created", timeout=5)
+    assert "never.created" not in client.list_topics(timeout=5).topics

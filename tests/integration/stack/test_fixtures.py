@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from confluent_kafka.admin import AdminClient
 from temporalio.client import Client
 
 from ledger_service.stack import logins
@@ -32,12 +31,6 @@ def test_the_monitor_sees_its_own_schema_only(ledger_database):
         for statement in ("select * from stream.event", "create table public.probe (id int)"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
-
-
-def test_kafka_makes_no_topic_by_itself(kafka):
-    client = AdminClient({"bootstrap.servers": kafka})
-    client.list_topics("never.created", timeout=5)
-    assert "never.created" not in client.list_topics(timeout=5).topics
 
 
 async def test_temporal_answers(temporal):
