@@ -140,9 +140,11 @@ def ensure_topic(admin: AdminClient, source: Source, replication: int) -> None:
     creation = admin.create_topics(
         [NewTopic(source.topic, num_partitions=1, replication_factor=replication, config=wanted)],
         operation_timeout=KAFKA_WAIT_S,
+        # The client itself ends the wait: its error is a `KafkaException`, which a future's is not.
+        request_timeout=KAFKA_WAIT_S,
     )
     try:
-        creation[source.topic].result(KAFKA_WAIT_S)
+        creation[source.topic].result()
     except KafkaException as failure:
         if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise
@@ -152,7 +154,7 @@ def ensure_topic(admin: AdminClient, source: Source, replication: int) -> None:
         admin.list_topics(source.topic, timeout=KAFKA_WAIT_S).topics[source.topic].partitions
     )
     resource = ConfigResource(ResourceType.TOPIC, source.topic)
-    found = admin.describe_configs([resource])[resource].result(KAFKA_WAIT_S)
+    found = admin.describe_configs([resource], request_timeout=KAFKA_WAIT_S)[resource].result()
     # The replication of an existing topic is the operator's business; its contents are ours.
     differing = [
         f"{name} is {found[name].value}, must be {wanted[name]}"

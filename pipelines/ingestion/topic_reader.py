@@ -71,10 +71,11 @@ class TopicReader:
         names = [name for name in found if source_of(name) is not None]
         if not names:
             return {}
-        described = self._admin.describe_topics(TopicCollection(names))
-        return {
-            name: str(future.result(KAFKA_WAIT_S).topic_id) for name, future in described.items()
-        }
+        # The client itself ends the wait: its error is a `KafkaException`, which a future's is not.
+        described = self._admin.describe_topics(
+            TopicCollection(names), request_timeout=KAFKA_WAIT_S
+        )
+        return {name: str(future.result().topic_id) for name, future in described.items()}
 
     def follow(self, sources: Sequence[LandedSource]) -> None:
         """Read exactly the topics of `sources`, new ones from behind their `seq`."""

@@ -14,11 +14,12 @@ import urllib.request
 
 import psycopg
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ledger_service.contract import topics
 from ledger_service.contract.events import encode
+from ledger_service.engine import relay as relay_module
 from ledger_service.engine.relay import Publisher, RelayError, Source, last_committed
 from tests import ledger_events, servers
 
@@ -208,3 +209,11 @@ def test_kafka_makes_no_topic_by_itself(kafka):
     client = AdminClient({"bootstrap.servers": kafka})
     client.list_topics("never.created", timeout=5)
     assert "never.created" not in client.list_topics(timeout=5).topics
+
+
+def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
+    """The relay tries again after those; any other error would end it."""
+    monkeypatch.setattr(relay_module, "KAFKA_WAIT_S", 0.1)
+    nobody = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+    with pytest.raises(KafkaException):
+        relay_module.ensure_topic(nobody, Source("nowhere", "journal"), 1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
+from ledger_service.contract import topics
 from pipelines.ingestion import topic_reader
 from pipelines.ingestion.topic_reader import TopicReader
 
@@ -58,3 +61,16 @@ def test_a_broken_partition_is_an_error():
     broken = Record("a", end=True, code=KafkaError.UNKNOWN_TOPIC_OR_PART)
     with pytest.raises(KafkaException):
         reader([broken]).read(limit=100, seconds=0)
+
+
+def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
+    """The loop goes on after those; any other error would end a streaming run."""
+    monkeypatch.setattr(topic_reader, "KAFKA_WAIT_S", 0.1)
+    one = TopicReader("127.0.0.1:1")
+    with pytest.raises(KafkaException):
+        one.discover()
+    known = SimpleNamespace(topics={topics.stream_topic("parties"): None})
+    monkeypatch.setattr(AdminClient, "list_topics", lambda *_args, **_more: known)
+    with pytest.raises(KafkaException) as refusal:
+        one.discover()
+    assert refusal.value.args[0].code() == KafkaError._TIMED_OUT
