@@ -52,7 +52,7 @@ class ExpectationsProcess:
         self._frames: Path = flow.places.warehouse / "frames"
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
-        """When the last evaluation began, in seconds of the epoch."""
+        """When the last evaluation began (that of an earlier run: ended), in seconds of the epoch."""
         self.outcomes: list[Outcome] = []
         """What the last finished process found."""
         self._take_up()

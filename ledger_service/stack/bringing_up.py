@@ -21,11 +21,19 @@ from ledger_service.stack.postgres import as_ordinary_user, binaries
 from ledger_service.stack.services import Part
 
 Say = Callable[[str], None]
+Ready = Callable[[str], None]
+"""Told the name of each part that others may now build on."""
 _FAILED_STARTS = 3
 """So often a part may end before it is ready; then `up` gives up on it."""
 
 
-def up(home: Home, only: Sequence[str], wait_seconds: float | None, say: Say) -> None:
+def up(
+    home: Home,
+    only: Sequence[str],
+    wait_seconds: float | None,
+    say: Say,
+    ready: Ready = lambda _name: None,
+) -> None:
     """Start what is not running; gives when all is ready. Errors: `StackError` of many codes."""
     home.create()
     parts = services.known()
@@ -33,7 +41,7 @@ def up(home: Home, only: Sequence[str], wait_seconds: float | None, say: Say) ->
     supervisor = supervision.Supervisor(home)
     running = supervisor.is_running()
     steps_asked = any(parts[name].kind == "step" for name in only)
-    if running and not steps_asked and not unready(home, wanted):
+    if running and not steps_asked and not _unready(home, wanted, supervisor):
         say("Everything is running.")
         return
     if not running:
@@ -44,12 +52,12 @@ def up(home: Home, only: Sequence[str], wait_seconds: float | None, say: Say) ->
     _check_machine(home, wanted, supervisor)
     if not running:
         supervisor.launch(part for part in parts.values() if part.kind != "step")
-    _in_order(wanted, _Starter(home, supervisor, wait_seconds, say).start)
+    _in_order(wanted, _Starter(home, supervisor, wait_seconds, say, ready).start)
 
 
-def unready(home: Home, wanted: Sequence[Part]) -> list[str]:
+def _unready(home: Home, wanted: Sequence[Part], supervisor: supervision.Supervisor) -> list[str]:
     """Names of the parts that do not run or are not ready, all asked at once."""
-    states = supervision.Supervisor(home).processes()
+    states = supervisor.processes()
 
     def ask(part: Part) -> bool:
         if servers.is_elsewhere(home, part):
@@ -97,12 +105,18 @@ class _Starter:
     """Starts one part after the other on behalf of `_in_order`, from several threads."""
 
     def __init__(
-        self, home: Home, supervisor: supervision.Supervisor, wait_seconds: float | None, say: Say
+        self,
+        home: Home,
+        supervisor: supervision.Supervisor,
+        wait_seconds: float | None,
+        say: Say,
+        ready: Ready,
     ) -> None:
         self._home = home
         self._supervisor = supervisor
         self._wait_seconds = wait_seconds
         self._say = say
+        self._ready = ready
         self._voice = threading.Lock()
 
     def start(self, part: Part) -> None:
@@ -119,6 +133,7 @@ class _Starter:
         with self._voice:
             verb = "done" if part.kind == "step" else "ready"
             self._say(f"{part.name:18s} {verb} in {time.monotonic() - begun:.1f} s")
+            self._ready(part.name)
 
     def _process(self, part: Part) -> None:
         servers.prepare(self._home, part)

@@ -22,19 +22,18 @@ def create_owner(connection: psycopg.Connection, password: str) -> None:
     connection.execute(sql.SQL("alter role {} createrole").format(sql.Identifier(OWNER)))
 
 
-def create_database(admin_url: str, database: str, template: str | None = None) -> None:
+def create_database(admin_url: str, database: str) -> None:
     """The database, owned by `OWNER`, if it is not there yet."""
     with psycopg.connect(admin_url, autocommit=True) as connection:
         if connection.execute(
             "select 1 from pg_database where datname = %s", [database]
         ).fetchone():
             return
-        statement = sql.SQL("create database {} owner {}").format(
-            sql.Identifier(database), sql.Identifier(OWNER)
+        connection.execute(
+            sql.SQL("create database {} owner {}").format(
+                sql.Identifier(database), sql.Identifier(OWNER)
+            )
         )
-        if template:
-            statement += sql.SQL(" template {}").format(sql.Identifier(template))
-        connection.execute(statement)
 
 
 def create_logins(url: str, database: str, passwords: Mapping[str, str]) -> None:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
+UNCHANGING = ("--exclude", "config.materialized:view", "tag:steady")
+"""What a run on a warehouse that was built before leaves out: views show what is new by themselves,
+and steady tables hold no facts."""
+QUIET = ("--quiet", "--log-level-file", "none")
+"""Logging every statement to a file takes a good part of a small run's time."""
 
 
 class DbtError(RuntimeError):
@@ -76,10 +81,7 @@ class Dbt:
         if not self._prepared:
             self._invoke(["seed", *run])
         refresh = ["--full-refresh"] if full_refresh else []
-        # Views show what is new by themselves, and calendars hold nothing new at all.
-        unchanged = ["config.materialized:view", "tag:steady"]
-        tables = ["--exclude", *unchanged] if self._prepared else []
-        self._invoke(["run", *run, *refresh, *tables])
+        self._invoke(["run", *run, *refresh, *(UNCHANGING if self._prepared else ())])
         self._prepared = True
 
     def forget_warehouse(self) -> None:
@@ -111,10 +113,9 @@ class Dbt:
         os.environ.update(environment_of(self._places))
         self._places.warehouse.mkdir(parents=True, exist_ok=True)
         runner = dbtRunner(manifest=self._manifest)
-        # Logging every statement to a file, and the run's artefacts, are half of a small run's time.
+        # The run's artefacts, which only a parse is asked for, take time as the log of statements does.
         written = [] if command[0] == "parse" else ["--no-write-json"]
-        quiet = ["--quiet", "--log-level-file", "none", *written]
-        outcome = runner.invoke([*command, *quiet, *arguments(self._places)])
+        outcome = runner.invoke([*command, *QUIET, *written, *arguments(self._places)])
         if outcome.exception is not None:
             raise DbtError(f"dbt {command[0]}: {outcome.exception}") from outcome.exception
         if not outcome.success:

@@ -11,9 +11,7 @@ import click
 import pytest
 
 from ledger_service.stack.cli import tally
-
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+from tests.documents import DOCUMENTS, ROOT
 
 
 def inline_code(document: Path) -> list[str]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from ledger_service.stack.demo import published
 from ledger_service.stack.demo.visitor import identities
 from ledger_service.stack.home import Home
-from tests.end_to_end.conftest import ARGUMENTS
+from tests.end_to_end import browser
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 
 
 def sign_in(page: Page, home: Home, name: str) -> None:
     """Enter as one of the demo's people."""
-    page.goto(f"http://{home.address('console')}/sign-in")
-    page.fill("[name=username]", name)
-    page.fill("[name=password]", identities(home)["users"][name]["password"])
-    page.click("button[type=submit]")
+    password = identities(home)["users"][name]["password"]
+    browser.sign_in(page, f"http://{home.address('console')}", name, password)
     page.wait_for_url("**/")
 
 
@@ -34,11 +31,8 @@ def take(home: Home) -> None:
         "order by statement_date desc limit 1",
     )[0]["statement_date"]
     PICTURES.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=ARGUMENTS
-        )
-        compliance = browser.new_page(viewport={"width": 1280, "height": 900})
+    with browser.launched() as chromium:
+        compliance = chromium.new_page(viewport={"width": 1280, "height": 900})
         sign_in(compliance, home, "carol")
         compliance.screenshot(path=PICTURES / "overview.png")
         compliance.goto(f"{console}/alerts?ledger=simulated&rule=structuring")
@@ -47,11 +41,11 @@ def take(home: Home) -> None:
         compliance.click("a[href^='/proofs/'] >> nth=0")
         compliance.wait_for_load_state()
         compliance.screenshot(path=PICTURES / "proof.png")
-        operator = browser.new_page(viewport={"width": 1280, "height": 900})
+        operator = chromium.new_page(viewport={"width": 1280, "height": 900})
         sign_in(operator, home, "olivia")
         operator.goto(f"{console}/fbo?ledger=simulated&date={day:%Y-%m-%d}")
         operator.screenshot(path=PICTURES / "reconciliation-day.png")
-        graph = browser.new_page(viewport={"width": 1600, "height": 1000})
+        graph = chromium.new_page(viewport={"width": 1600, "height": 1000})
         sign_in(graph, home, "ana")
         graph.goto(f"{console}/dagster/asset-groups")
         graph.wait_for_timeout(15_000)  # the graph is laid out by Dagster's page itself
@@ -59,7 +53,6 @@ def take(home: Home) -> None:
             graph.get_by_role("button", name="Skip").click()
             graph.wait_for_timeout(1_000)
         graph.screenshot(path=PICTURES / "asset-graph.png")
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from monitoring.cli import upgrade
 from tests import monitoring_console, servers
+from tests.end_to_end.browser import sign_in
 from tests.monitoring_console import Console
 from tests.monitoring_ledger import PASSWORD
 
@@ -43,10 +44,7 @@ class Visitor:
         return self.page
 
     def sign_in(self, user: str, password: str = PASSWORD) -> Page:
-        self.open("/sign-in")
-        self.page.fill("[name=username]", user)
-        self.page.fill("[name=password]", password)
-        self.page.click("button[type=submit]")
+        sign_in(self.page, self.console.url, user, password)
         return self.page
 
 

@@ -20,10 +20,11 @@ from ledger_service.stack.demo import acts, published
 from ledger_service.stack.demo.visitor import Api, eventually, identities
 from ledger_service.stack.home import Home
 from ledger_service.stack.kafka.server import fetch_jars
-from tests import canary, documents, servers
+from tests import canary, servers
+from tests.documents import ROOT, blocks
+from tests.end_to_end.browser import sign_in
 
 CUSTOMERS, DAYS = "60", "45"
-ROOT = Path(__file__).parents[2]
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
@@ -54,10 +55,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def signed_in(browser: Browser, home: Home, name: str) -> Page:
     page = browser.new_page(viewport={"width": 1280, "height": 860})
     page.set_default_timeout(20_000)
-    page.goto(f"http://{home.address('console')}/sign-in")
-    page.fill("[name=username]", name)
-    page.fill("[name=password]", identities(home)["users"][name]["password"])
-    page.click("button[type=submit]")
+    password = identities(home)["users"][name]["password"]
+    sign_in(page, f"http://{home.address('console')}", name, password)
     return page
 
 
@@ -185,7 +184,7 @@ def test_the_documents_commands_run(house: Home, tmp_path: Path) -> None:
     values = {"http://API": f"http://{house.address('api')}",
               "KEY_FILE": str(house.secret_file("integrator.key")),
               "ledger_service/": f"{ROOT}/ledger_service/"}  # fmt: skip
-    for language, text in documents.blocks(ROOT):
+    for language, text in blocks():
         programs = text.splitlines() if language == "sh" else [text]
         for program in programs:
             if program.startswith(left_out):

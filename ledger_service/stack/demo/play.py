@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from ledger_service.contract.snapshots import write_atomically
-from ledger_service.stack import bringing_up, services
+from ledger_service.stack import bringing_up
 from ledger_service.stack.demo import acts, kill, page, published, score, tamper, topics
 from ledger_service.stack.demo.memory import PeakMemory
 from ledger_service.stack.demo.visitor import Api, eventually
@@ -29,7 +29,7 @@ SHARED = Path("..") / "shared" / "data" / "transactions" / "amlgentex"
 DAYS = 90
 
 
-POSTING = ("api", "bank", "relay", "console")
+POSTING = frozenset({"api", "bank", "relay", "console"})
 """What has to run before money can be posted and watched."""
 
 
@@ -94,10 +94,11 @@ def run(home: Home, checkout: Path, *, leave: bool, customers: int, days: int) -
     clock = Clock()
     with PeakMemory(home) as memory:
         with ThreadPoolExecutor(max_workers=1) as rest:
-            everything = rest.submit(bringing_up.up, home, (), None, _say)
+            ready: set[str] = set()
+            everything = rest.submit(bringing_up.up, home, (), None, _say, ready.add)
             with clock.room("setup"):
                 # Dagster takes longest to start and is needed last: it comes up while money is posted.
-                _wait_for(home, POSTING, everything)
+                _wait_for(POSTING, ready, everything)
             with clock.room("posting"):
                 ledgers = post_traffic(home, checkout, customers, days)
             with clock.room("statements"):
@@ -123,14 +124,13 @@ def run(home: Home, checkout: Path, *, leave: bool, customers: int, days: int) -
     return sound
 
 
-def _wait_for(home: Home, names: tuple[str, ...], start: Future[None]) -> None:
+def _wait_for(names: frozenset[str], ready: set[str], start: Future[None]) -> None:
     """Wait until these parts are ready, while all are being started. Errors: those of the start."""
-    parts = [services.TABLE[name] for name in names]
-    while not start.done():
-        if not bringing_up.unready(home, parts):
+    while not names <= ready:
+        if start.done():
+            start.result()
             return
-        time.sleep(0.25)
-    start.result()
+        time.sleep(0.1)
 
 
 def _wait_for_alerts(home: Home) -> None:

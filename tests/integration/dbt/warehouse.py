@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from pipelines.warehouse.dbt import PROJECT, QUIET, UNCHANGING
+
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
-PROJECT = Path(__file__).parents[3] / "dbt_project"
 LANDING = {
     "ledgers": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, currencies VARCHAR[],"
     " time_zone VARCHAR, cut_off VARCHAR, calendar VARCHAR, chart VARCHAR",
@@ -53,10 +54,6 @@ CLASSES = {
     "customer": ("liability", "credit", True, "2010"),
     "income": ("income", "credit", False, "4010"),
 }
-UNCHANGING = ("--exclude", "config.materialized:view", "tag:steady")
-"""What a run on a warehouse that was built before may leave out: views, and tables without facts."""
-# As the pipelines run it: a log of every statement takes a good part of a small run's time.
-QUIET = ("--quiet", "--no-use-colors", "--log-level-file", "none", "--no-write-json")
 Row = dict[str, Any]
 Leg = tuple[str, str, int]
 
@@ -252,7 +249,9 @@ class Warehouse:
     def dbt(self, command: str, *arguments: str) -> None:
         """Run a dbt command; every error stops the test with its text."""
         os.environ["TALLYSTICK_WAREHOUSE_FILE"] = str(self.file)
-        result = _runner(self.manifest).invoke([command, *QUIET, *_folders(), *arguments])
+        result = _runner(self.manifest).invoke(
+            [command, *QUIET, "--no-use-colors", "--no-write-json", *_folders(), *arguments]
+        )
         if not result.success:
             problems = [
                 f"{each.node.name}: {each.status} {each.message}"

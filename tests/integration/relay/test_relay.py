@@ -19,8 +19,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from ledger_service.contract import topics
 from ledger_service.contract.events import encode
-from ledger_service.engine import relay as relay_module
-from ledger_service.engine.relay import Publisher, RelayError, Source, last_committed
+from ledger_service.engine.relay import (
+    Publisher,
+    RelayError,
+    Source,
+    ensure_topic,
+    last_committed,
+)
 from tests import ledger_events, servers
 
 _names = itertools.count(1)
@@ -213,7 +218,7 @@ def test_kafka_makes_no_topic_by_itself(kafka):
 
 def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
     """The relay tries again after those; any other error would end it."""
-    monkeypatch.setattr(relay_module, "KAFKA_WAIT_S", 0.1)
+    monkeypatch.setattr("ledger_service.engine.relay.KAFKA_WAIT_S", 0.1)
     nobody = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
     with pytest.raises(KafkaException):
-        relay_module.ensure_topic(nobody, Source("nowhere", "journal"), 1)
+        ensure_topic(nobody, Source("nowhere", "journal"), 1)
