@@ -63,16 +63,19 @@ class Everyday:
         rng: random.Random,
         customers: list[Customer],
         moment: Callable[[dt.date, int, int], dt.datetime],
-        without_cash: set[int],
+        with_cases: set[int],
     ) -> None:
-        """`without_cash`: customers who bring no cash of their own, by number."""
+        """`with_cases`: customers with something planted, by number. They bring no cash of their own
+        and collect for nobody, or more would come together on them than the answer key says.
+        """
         self._rng, self._moment = rng, moment
         self._lives = [Life(rng, customer, customers) for customer in customers]
         for life in self._lives:
-            if life.customer.number in without_cash:
+            if life.customer.number in with_cases:
                 life.brings_takings = False
+        self._collecting = [life for life in self._lives if life.customer.number not in with_cases]
         # Households: the first one pays the landlord, the others pay the first one, every month.
-        flat_mates = rng.sample(self._lives, min(len(customers) // 4, 30))
+        flat_mates = rng.sample(self._collecting, min(len(customers) // 4, 30))
         homes = [flat_mates[start : start + 5] for start in range(0, len(flat_mates) - 4, 5)]
         self._collectors = {life.customer.number: home[0] for home in homes for life in home[1:]}
 
@@ -213,9 +216,11 @@ class Everyday:
     def _gift(self, day: dt.date) -> Iterator[tuple[dt.datetime, Attempt]]:
         """Now and then many friends send one a little, all on one evening."""
         rng = self._rng
-        if rng.randrange(100) >= 12 or len(self._lives) < 12:
+        if rng.randrange(100) >= 12:
             return
-        collector, *givers = rng.sample(self._lives, rng.randint(6, 11))
+        collector = rng.choice(self._collecting)
+        friends = [life for life in self._lives if life is not collector]
+        givers = rng.sample(friends, rng.randint(5, 10))
         share = rng.choice((1_500, 2_000, 2_500, 3_000))
         for giver in givers:
             at = self._at(day, 17, 22)

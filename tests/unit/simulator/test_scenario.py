@@ -121,6 +121,32 @@ def test_planted_cases_are_what_they_are_called(seed, start):
             assert len(case["idempotency_keys"]) >= 8
 
 
+@pytest.mark.parametrize(
+    ("seed", "start"),
+    [(1, "2026-10-28"), (1, "2026-10-31"), (7, "2026-10-10"), (11, "2026-10-13"), (12, "2026-10-22")],
+)
+def test_whoever_gathers_from_newcomers_gathers_from_few_others(seed, start):
+    """In the smallest world, on dates on which households or gifts once gathered there as well."""
+    scenario = _scenario(seed, customers=60, days=45, start=start)
+    for case in scenario.cases:
+        if case.rule != "fan_in":
+            continue
+        account, payers = case.accounts[0], collections.defaultdict(list)
+        for step in scenario.steps:
+            origin, destination = step.entries[0].account, step.entries[-1].account
+            if step.kind == "transfer" and destination == account:
+                payers[origin].append(dt.datetime.fromisoformat(step.effective_at))
+        gathered = [
+            dt.datetime.fromisoformat(scenario.steps[n].effective_at) for n in case.happenings
+        ]
+        month = max(gathered) - dt.timedelta(days=30)
+        new = [origin for origin, days in payers.items() if min(days) >= min(gathered)]
+        recent = [origin for origin, days in payers.items() if max(days) > month]
+        assert f"{len(gathered)} new payers" in case.note
+        assert len(new) >= len(gathered)
+        assert 3 * len(new) >= 2 * len(recent), f"{case.name}: {len(new)} new of {len(recent)}"
+
+
 def _cash_by_business_day(scenario: Scenario) -> dict[tuple[str, dt.date, str], int]:
     owners = {
         account: f"pty_{customer.number}"
