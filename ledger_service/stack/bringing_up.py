@@ -53,6 +53,15 @@ def up(
     if not running:
         supervisor.launch(part for part in parts.values() if part.kind != "step")
     _in_order(wanted, _Starter(home, supervisor, wait_seconds, say, ready).start)
+    # Supervisor calls a part running only when it has lived for a second; a quick one is ready before.
+    probes.wait("supervisor", lambda: _not_running(home, wanted, supervisor), wait_seconds or 20)
+
+
+def _not_running(
+    home: Home, wanted: Sequence[Part], supervisor: supervision.Supervisor
+) -> str | None:
+    unready = _unready(home, wanted, supervisor)
+    return f"{', '.join(unready)} ended again" if unready else None
 
 
 def _unready(home: Home, wanted: Sequence[Part], supervisor: supervision.Supervisor) -> list[str]:
