@@ -123,7 +123,13 @@ def test_planted_cases_are_what_they_are_called(seed, start):
 
 @pytest.mark.parametrize(
     ("seed", "start"),
-    [(1, "2026-10-28"), (1, "2026-10-31"), (7, "2026-10-10"), (11, "2026-10-13"), (12, "2026-10-22")],
+    [
+        (1, "2026-10-28"),
+        (1, "2026-10-31"),
+        (7, "2026-10-10"),
+        (11, "2026-10-13"),
+        (12, "2026-10-22"),
+    ],
 )
 def test_whoever_gathers_from_newcomers_gathers_from_few_others(seed, start):
     """In the smallest world, on dates on which households or gifts once gathered there as well."""
