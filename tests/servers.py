@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from ledger_service.migrations.cli import upgrade
-from ledger_service.stack import database, logins, probes
+from ledger_service.stack import database, logins, probes, supervision
 from ledger_service.stack.home import free_port, password
 from ledger_service.stack.kafka.server import KafkaServer
 from ledger_service.stack.postgres import PostgresServer
@@ -37,13 +37,13 @@ def end(
     if isinstance(process, subprocess.Popen):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
-    _, left = psutil.wait_procs(
-        family, timeout=2 if isinstance(process, subprocess.Popen) else seconds
+    left = supervision.wait_for_ends(
+        family, 2 if isinstance(process, subprocess.Popen) else seconds
     )
     for one in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
-    psutil.wait_procs(left, timeout=5)
+    supervision.wait_for_ends(left, 5)
 
 
 @contextlib.contextmanager

@@ -130,11 +130,14 @@ class Supervisor:
 
     def shut_down(self) -> None:
         """End the supervisor itself, and wait."""
-        pid = self.call("getPID")
+        supervisor = psutil.Process(self.call("getPID"))
         with contextlib.suppress(OSError, xmlrpc.client.Error):
             self.call("shutdown")
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-            psutil.Process(pid).wait(60)
+        # It looks up once a second, and whenever it is called.
+        deadline = time.monotonic() + 60
+        while lives(supervisor) and time.monotonic() < deadline:
+            self.is_running()
+            time.sleep(0.02)
 
     # Paths are relative to the home, in which supervisor starts: it would expand a % in them.
 
@@ -221,23 +224,40 @@ def families(home: Home) -> list[psutil.Process]:
     return [process for pid, process in living.items() if is_ours(pid)]
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether it still runs or holds anything; not so once it only waits to be reaped, by whomever."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for_ends(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended; gives those that have not."""
+    deadline = time.monotonic() + seconds
+    left = [process for process in processes if lives(process)]
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = [process for process in left if lives(process)]
+    return left
+
+
 def end_all(home: Home, known: Iterable[psutil.Process] = (), seconds: float = 20) -> list[str]:
     """End every recorded process that still lives, and those of `known`; gives who had to be ended.
 
     PostgreSQL gets SIGINT (a clean stop), all others SIGTERM; who stays is killed.
     """
     parts = recorded(home)
-    left = {process.pid: process for process in [*known, *families(home)] if process.is_running()}
+    left = {process.pid: process for process in [*known, *families(home)] if lives(process)}
     for name, process in parts.items():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
-    psutil.wait_procs(list(parts.values()), timeout=seconds)
-    # what a part started and left behind has no one who waits for it
-    _, stubborn = psutil.wait_procs(list(left.values()), timeout=1)
+    wait_for_ends(parts.values(), seconds)
+    stubborn = wait_for_ends(left.values(), 1)
     for process in stubborn:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(stubborn, timeout=10)
+    wait_for_ends(stubborn, 10)
     for file in (home / "supervisor").glob("*.process"):
         file.unlink(missing_ok=True)
     return sorted(parts) or [str(process.pid) for process in stubborn]

@@ -109,4 +109,4 @@ def make_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
         for process in reversed(left):  # the supervisor first, so that it restarts nothing
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=10)
+        supervision.wait_for_ends(left, 10)

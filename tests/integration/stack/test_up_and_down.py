@@ -12,7 +12,7 @@ import time
 import psycopg
 import pytest
 
-from ledger_service.stack import logins, settings
+from ledger_service.stack import logins, settings, supervision
 from ledger_service.stack.home import Home, is_free
 
 PARTS = ("postgres", "temporal", "tiny")
@@ -67,7 +67,7 @@ def test_a_whole_life(make_stack):
     assert children <= {process.pid for process in family}
     down = stack.tally("down")
     assert down.returncode == 0, down.stderr
-    assert [process for process in family if process.is_running()] == []
+    assert supervision.wait_for_ends(family, 0) == []
     assert all(is_free(port) for line in first.values() for port in line["ports"].values())
     assert stack.tally("status").returncode == 1
 
@@ -86,7 +86,7 @@ def test_two_homes_side_by_side_one_too_deep_for_a_unix_socket(make_stack):
     again = one.tally("up", "tiny")
     assert again.returncode == 0, again.stderr
     assert "Ended what an earlier run had left: tiny." in again.stdout
-    assert [process for process in before if process.is_running()] == []
+    assert supervision.wait_for_ends(before, 0) == []
 
     assert one.tally("down").returncode == 0
     assert two.status()["tiny"]["ready"]
