@@ -36,7 +36,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """A line with its area, or bars; axes included."""
+    """A line, or bars; axes included."""
 
     width: int
     height: int
@@ -45,7 +45,6 @@ class Chart(msgspec.Struct, frozen=True):
     baseline: float
     points: list[Point]
     line: str
-    area: str
     y_ticks: list[Tick]
     x_ticks: list[Tick]
 
@@ -71,7 +70,7 @@ def chart(days: Sequence[Day], *, exponent: int, currency: str, zero: bool = Fal
     """A line over days, and bars from zero for the same days. None for no days.
 
     `zero` starts the axis at zero; without it the axis spans the values, which shows small changes
-    of large balances.
+    of large balances. Such a line has no area under it, which would tell of amounts by its size.
     """
     if not days:
         return None
@@ -108,7 +107,6 @@ def chart(days: Sequence[Day], *, exponent: int, currency: str, zero: bool = Fal
     line = " ".join(
         f"{'L' if number else 'M'}{point.x} {point.y}" for number, point in enumerate(points)
     )
-    floor = HEIGHT - _BOTTOM
     return Chart(
         width=WIDTH,
         height=HEIGHT,
@@ -117,7 +115,6 @@ def chart(days: Sequence[Day], *, exponent: int, currency: str, zero: bool = Fal
         baseline=baseline,
         points=points,
         line=line,
-        area=f"{line} L{points[-1].x} {floor} L{points[0].x} {floor} Z",
         y_ticks=[Tick(y(value), short_money(value, exponent)) for value in steps],
         x_ticks=[Tick(x(when), f"{when.day} {when:%b}") for when in _spread(first, last)],
     )

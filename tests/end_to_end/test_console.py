@@ -27,6 +27,10 @@ def console(
     postgres.drop_database("console_in_browser")
 
 
+CUT_OFF = "tables => tables.filter(t => t.scrollWidth > t.clientWidth).map(t => t.textContent)"
+"""Tables of which a part is hidden at the side."""
+
+
 class Visitor:
     """One person's browser; what its pages complain of is kept."""
 
@@ -138,6 +142,10 @@ def test_no_page_breaks_its_policy_or_the_width_of_a_phone(visit: Visitor) -> No
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (
                 f"{path} at {width}"
             )
+            if width == 1280:
+                assert page.locator(".scroll").evaluate_all(CUT_OFF) == [], (
+                    f"{path} cuts tables off"
+                )
     assert visit.complaints == []
 
 
