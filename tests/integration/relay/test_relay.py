@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from ledger_service.contract import topics
 from ledger_service.contract.events import encode
+from ledger_service.engine import relay as relay_module
 from ledger_service.engine.relay import (
     Publisher,
     RelayError,
@@ -222,3 +223,27 @@ def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
     nobody = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
     with pytest.raises(KafkaException):
         ensure_topic(nobody, Source("nowhere", "journal"), 1)
+
+
+def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
+    """The relay tries again after those; any other error would end it."""
+    monkeypatch.setattr(relay_module, "KAFKA_WAIT_S", 0.1)
+    nobody = "127.0.0.1:1"
+    with pytest.raises(KafkaException):
+        ensure_topic(AdminClient({"bootstrap.servers": nobody}), Source("nowhere", "journal"), 1)
+    with pytest.raises(KafkaException):
+        last_committed(nobody, "nowhere")
+    # it said where the log ends, and falls silent before it gives the records
+    monkeypatch.setattr(
+        relay_module,
+        "Consumer",
+        lambda settings: _Silent({**settings, "log_level": 0}),
+    )
+    with pytest.raises(KafkaException) as refusal:
+        last_committed(nobody, "nowhere")
+    assert refusal.value.args[0].code() == KafkaError._TIMED_OUT
+
+
+class _Silent(Consumer):
+    def get_watermark_offsets(self, *_args, **_more):
+        return 0, 1
