@@ -219,14 +219,6 @@ def test_kafka_makes_no_topic_by_itself(kafka):
 
 def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
     """The relay tries again after those; any other error would end it."""
-    monkeypatch.setattr("ledger_service.engine.relay.KAFKA_WAIT_S", 0.1)
-    nobody = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
-    with pytest.raises(KafkaException):
-        ensure_topic(nobody, Source("nowhere", "journal"), 1)
-
-
-def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
-    """The relay tries again after those; any other error would end it."""
     monkeypatch.setattr(relay_module, "KAFKA_WAIT_S", 0.1)
     nobody = "127.0.0.1:1"
     with pytest.raises(KafkaException):
