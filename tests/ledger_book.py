@@ -7,14 +7,23 @@ from typing import Any
 
 from ledger_service.contract.events import Context, Entry, TransactionPosted
 from ledger_service.domain.book import Book, Decision
+from ledger_service.domain.closing import Books
 from ledger_service.domain.commands import (
+    CaptureHold,
+    ClosePeriod,
     Command,
+    Keyed,
     OpenAccount,
     OpenLedger,
+    PlaceHold,
     PostTransaction,
     ReverseTransaction,
+    VoidHold,
+    capture_hold,
+    place_hold,
     post_transaction,
     reverse_transaction,
+    void_hold,
 )
 from ledger_service.engine.charts import known_charts
 
@@ -32,13 +41,12 @@ OPENING = OpenLedger(
 
 def carry_out(book: Book, command: Command, now: dt.datetime = NOW) -> Decision:
     """Decide, and apply where there is something to apply."""
+    if isinstance(command, ClosePeriod):
+        book.closings[command.through] = Books([], "00" * 32, [])
     decision = book.decide(command, now)
     if isinstance(decision, list):
         for event in decision:
-            key = None
-            if isinstance(event, TransactionPosted):
-                assert isinstance(command, PostTransaction | ReverseTransaction)
-                key = command.digest, command.request_hash
+            key = (command.digest, command.request_hash) if isinstance(command, Keyed) else None
             book.apply(event, key)
             if isinstance(event, TransactionPosted) and event.reverses is None:
                 book.load_original(event, [])
@@ -84,3 +92,20 @@ def reversing(key: str, seq: int, amount: int | None = None) -> ReverseTransacti
         reason="customer_dispute",
         reversal="rev_test",
     )
+
+
+def holding(key: str, *lines: tuple[str, int], **options: Any) -> PlaceHold:
+    """A hold in the ledger `simulated`."""
+    options = {"kind": "card_purchase", "actor": "key_test", **options}
+    return place_hold("simulated", key, entries=entries(*lines), **options)
+
+
+def capturing(key: str, hold: int, amount: int | None = None, **options: Any) -> CaptureHold:
+    """A capture in the ledger `simulated`."""
+    text = None if amount is None else str(amount)
+    return capture_hold("simulated", key, hold=hold, actor="key_test", amount=text, **options)
+
+
+def voiding(key: str, hold: int) -> VoidHold:
+    """A void in the ledger `simulated`."""
+    return void_hold("simulated", key, hold=hold, reason="cancelled", actor="key_test")

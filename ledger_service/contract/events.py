@@ -5,6 +5,7 @@ are hashed, stored and published, and never encoded again. Amounts are strings o
 Times are RFC 3339 in UTC with six places and a Z, so that they sort as text.
 
 A ledger's events have one gapless `seq` from 1. A transaction is named by the `seq` of its event.
+A field that is at its default is left out; which default that is belongs to the contract.
 The streams beside the journals (parties, statements, alert decisions) use the same envelope with
 `stream` in the place of `ledger`.
 """
@@ -50,8 +51,13 @@ class Context(msgspec.Struct, frozen=True, omit_defaults=True):
     """Party id of the person who handed over or took the cash, where that is not the owner."""
 
 
-class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
-    v: int = SCHEMA_VERSION
+def _version() -> int:
+    """As a factory, so that the version is never left out as a default is."""
+    return SCHEMA_VERSION
+
+
+class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True, omit_defaults=True):
+    v: int = msgspec.field(default_factory=_version)
     ledger: str
     seq: int
     recorded_at: str
@@ -111,10 +117,19 @@ class TransactionPosted(_Event, frozen=True, tag="transaction.posted", kw_only=T
     business_date: str
     """The banking day it belongs to: past the cut-off or on a holiday, the next one."""
     entries: list[Entry]
-    context: Context = Context()
+    context: Context
     metadata: dict[str, str] = {}
     idempotency_digest: str
     """SHA-256 of ledger and key: the key itself may hold anything and is never kept."""
+    value_date: str | None = None
+    """The day for which the outside world imposed this, where the books of that day are closed: it
+    counts from the first open day, `effective_at`."""
+    captures: int | None = None
+    """`seq` of the hold from which this takes its amounts."""
+    ends_hold: bool = False
+    """What the capture leaves of the hold is released with it."""
+    corrects: int | None = None
+    """`seq` of the transaction whose booking this corrects; the original stays as it is (P5)."""
     reverses: int | None = None
     """`seq` of the transaction that this one reverses, wholly or in part."""
     imposed: bool = False
@@ -125,7 +140,101 @@ class TransactionPosted(_Event, frozen=True, tag="transaction.posted", kw_only=T
     """Id of the approval row that this transaction consumed (P12)."""
 
 
-JournalEvent = LedgerOpened | AccountOpened | AccountChanged | TransactionPosted
+class HoldPlaced(_Event, frozen=True, tag="hold.placed", kw_only=True):
+    """Money is set aside: pending on every account of its entries, posted on none.
+
+    What is pending on the side that lowers a balance is no longer available; what is pending on the
+    other side is not available yet.
+    """
+
+    kind: str
+    """From the catalogue: that of the transactions which capture it."""
+    entries: list[Entry]
+    """What a capture in full will post."""
+    context: Context
+    metadata: dict[str, str] = {}
+    idempotency_digest: str
+    expires_at: str | None = None
+    """From this moment on it can't be captured, RFC 3339 UTC; None: it never expires."""
+    batch: str | None = None
+
+
+class HoldReleased(_Event, frozen=True, tag="hold.released", kw_only=True):
+    """What was left of a hold is available again."""
+
+    hold: int
+    """`seq` of the hold."""
+    cause: Literal["voided", "expired"]
+    reason: str | None = None
+    """A code, for what was voided."""
+    entries: list[Entry]
+    """What had been left."""
+    idempotency_digest: str | None = None
+    """None where the server's clock released it."""
+    batch: str | None = None
+
+
+class TrialLine(msgspec.Struct, frozen=True):
+    """One line of a trial balance: sums of minor units as text."""
+
+    gl_code: str
+    account_class: AccountClass
+    custodial: bool
+    currency: str
+    debits: str
+    credits: str
+
+
+class PeriodSoftClosed(_Event, frozen=True, tag="period.soft_closed", kw_only=True):
+    """Up to this day, only corrections with a second person's approval are taken."""
+
+    through: str
+    """The last day, as `effective_date` counts it."""
+
+
+class PeriodClosed(_Event, frozen=True, tag="period.closed", kw_only=True):
+    """Up to this day, nothing is taken any more (P9)."""
+
+    through: str
+    trial_balance: list[TrialLine]
+    """Of all that counts up to that day."""
+    tree_size: int
+    """Events before this one."""
+    tree_root: str
+    """Their Merkle root (RFC 6962), in hex."""
+    checks: list[str]
+    """Names of the checks that were made, and passed, in the commit of this event."""
+
+
+class PeriodReopened(_Event, frozen=True, tag="period.reopened", kw_only=True):
+    """From this day on corrections are taken again, as in a soft-closed period."""
+
+    since: str
+    reason: str
+    approval: str
+    """Id of the approval row that this consumed: reopening takes two people (P12)."""
+
+
+class DayAttested(_Event, frozen=True, tag="day.attested", kw_only=True):
+    """A day was attested (reconciled with the bank): it takes no more entries (P9)."""
+
+    day: str
+    reference: str
+    """What attests it, e.g. the id of a statement."""
+
+
+JournalEvent = (
+    LedgerOpened
+    | AccountOpened
+    | AccountChanged
+    | TransactionPosted
+    | HoldPlaced
+    | HoldReleased
+    | PeriodSoftClosed
+    | PeriodClosed
+    | PeriodReopened
+    | DayAttested
+)
 
 
 class _StreamEvent(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):

@@ -30,13 +30,26 @@ class Account(msgspec.Struct):
     """`seq` of the event that gave it this status."""
     debits: int = 0
     credits: int = 0
+    pending_debits: int = 0
+    """What open holds will still move, minor units of each side."""
+    pending_credits: int = 0
     version: int = 0
-    """`seq` of the last transaction that moved it."""
+    """`seq` of the last transaction or hold that moved it."""
 
     @property
     def balance(self) -> int:
         """Balance on the normal side, minor units; negative when it stands on the other side."""
         return self.debits - self.credits if self.debit_normal else self.credits - self.debits
+
+    @property
+    def secured(self) -> int:
+        """The balance less what is pending against it: what a floor is held against."""
+        return self.balance - (self.pending_credits if self.debit_normal else self.pending_debits)
+
+    @property
+    def expected(self) -> int:
+        """The balance with what is pending in its favour: what a ceiling is held against."""
+        return self.balance + (self.pending_debits if self.debit_normal else self.pending_credits)
 
     def takes(self, side: Side) -> bool:
         """Whether an entry on `side` is allowed by the status (a closed account: neither)."""

@@ -38,3 +38,25 @@ def reversal_content(
         "reason": reason,
         "reversal": reversal,
     }
+
+
+def correction_content(
+    *, ledger: str, corrects: int, effective_at: str, content: str
+) -> dict[str, str | int | None]:
+    """What is approved when a correction is.
+
+    `corrects` is the `seq` of the transaction whose booking is corrected, `content` the hash, in
+    hex, of all that will be posted (kind, entries, context, metadata, `effective_at`).
+    """
+    return {
+        "kind": "correction",
+        "ledger": ledger,
+        "corrects": corrects,
+        "effective_at": effective_at,
+        "content": content,
+    }
+
+
+def reopening_content(*, ledger: str, since: str, reason: str) -> dict[str, str | int | None]:
+    """What is approved when a period is reopened from the day `since` on."""
+    return {"kind": "reopening", "ledger": ledger, "since": since, "reason": reason}

@@ -12,24 +12,42 @@ from __future__ import annotations
 import datetime as dt
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from ledger_service.contract import events
-from ledger_service.contract.events import AccountChanged, AccountOpened, JournalEvent, LedgerOpened
-from ledger_service.contract.events import TransactionPosted as Posted
-from ledger_service.domain import decisions
+from ledger_service.contract.events import (
+    AccountChanged,
+    AccountOpened,
+    Entry,
+    HoldPlaced,
+    HoldReleased,
+    JournalEvent,
+    LedgerOpened,
+    TransactionPosted,
+)
+from ledger_service.domain import closing, decisions, legs
 from ledger_service.domain.account import Account, from_event, limits_are_sound, parse_limit
 from ledger_service.domain.chart import Chart
+from ledger_service.domain.closing import Books
 from ledger_service.domain.commands import (
+    CaptureHold,
     ChangeAccount,
+    ClosePeriod,
     Command,
+    ExpireHold,
+    Keyed,
+    OfPeriod,
     OpenAccount,
     OpenLedger,
+    PlaceHold,
     PostTransaction,
     ReverseTransaction,
+    VoidHold,
 )
 from ledger_service.domain.errors import Refusal, refusal
+from ledger_service.domain.hold import Hold, hold
 from ledger_service.domain.opening import (
     Terms,
     open_account,
@@ -37,9 +55,12 @@ from ledger_service.domain.opening import (
     shortfall_account,
     terms_of,
 )
+from ledger_service.domain.period import PeriodEvent, Periods
 from ledger_service.domain.reversal import Original, original
 
 __all__ = ["Book", "Lacks", "Replay"]
+
+Keyless = OpenLedger | OpenAccount | ChangeAccount | ExpireHold | OfPeriod
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -54,6 +75,20 @@ class Lacks(msgspec.Struct):
     accounts: set[str] = msgspec.field(default_factory=set[str])
     digests: set[bytes] = msgspec.field(default_factory=set[bytes])
     transactions: set[int] = msgspec.field(default_factory=set[int])
+    holds: set[int] = msgspec.field(default_factory=set[int])
+    closings: set[str] = msgspec.field(default_factory=set[str])
+    """Last days of the periods to be closed: for each, the `Books` as they stand now."""
+
+
+class _Before(msgspec.Struct):
+    """What a linked batch has touched, as it was: to be put back if the batch is refused."""
+
+    seq: int
+    recorded_at: str
+    accounts: dict[str, Account] = msgspec.field(default_factory=dict[str, Account])
+    originals: dict[int, Original] = msgspec.field(default_factory=dict[int, Original])
+    holds: dict[int, Hold | None] = msgspec.field(default_factory=dict[int, Hold | None])
+    digests: list[bytes] = msgspec.field(default_factory=list[bytes])
 
 
 Decision = list[JournalEvent] | Refusal | Replay
@@ -72,7 +107,12 @@ class Book:
         self.keys: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         """Idempotency digest to `seq` and hash of the request."""
         self.originals: OrderedDict[int, Original] = OrderedDict()
-        """Transactions that someone reverses."""
+        """Transactions that someone reverses or corrects."""
+        self.holds: OrderedDict[int, Hold] = OrderedDict()
+        self.periods = Periods()
+        self.closings: dict[str, Books] = {}
+        """By last day: what a period's closing states. Good for the next command alone."""
+        self._before: _Before | None = None
         self._dates: dict[str, tuple[str, str]] = {}
         self._now: tuple[dt.datetime | None, str] = (None, "")
 
@@ -82,37 +122,51 @@ class Book:
         """What must be loaded before these commands can be decided."""
         lacks = Lacks()
         for command in commands:
-            if isinstance(command, PostTransaction):
-                self._lacks_of_posting(command, lacks)
-            elif isinstance(command, ReverseTransaction):
-                self._lacks_of_reversal(command, lacks)
-            elif not isinstance(command, OpenLedger) and command.account not in self.accounts:
-                lacks.accounts.add(command.account)
+            if isinstance(command, Keyed):
+                if command.digest not in self.keys:
+                    lacks.digests.add(command.digest)
+                self._lacks_of_money(command, lacks)
+            elif isinstance(command, ExpireHold):
+                self._lacks_of_hold(command.hold, lacks)
+            elif isinstance(command, ClosePeriod):
+                lacks.closings.add(command.through)
+            elif isinstance(command, OpenAccount | ChangeAccount):
+                lacks.accounts |= {command.account} - self.accounts.keys()
         return lacks
 
-    def _lacks_of_posting(self, command: PostTransaction, lacks: Lacks) -> None:
-        accounts = self.accounts
-        if command.digest not in self.keys:
-            lacks.digests.add(command.digest)
-        for entry in command.entries:
-            if entry.account not in accounts:
-                lacks.accounts.add(entry.account)
-        if command.imposed and self.terms is not None:
-            opened = self.terms.opened
-            names = {shortfall_account(opened, currency) for currency in opened.currencies}
-            lacks.accounts |= names - accounts.keys()
+    def _lacks_of_money(self, command: Keyed, lacks: Lacks) -> None:
+        if isinstance(command, PostTransaction | PlaceHold):
+            for entry in command.entries:
+                if entry.account not in self.accounts:
+                    lacks.accounts.add(entry.account)
+        if isinstance(command, PostTransaction):
+            if command.imposed and self.terms is not None:
+                opened = self.terms.opened
+                names = {shortfall_account(opened, currency) for currency in opened.currencies}
+                lacks.accounts |= names - self.accounts.keys()
+            if command.corrects is not None and command.corrects not in self.originals:
+                lacks.transactions.add(command.corrects)
+        elif isinstance(command, ReverseTransaction):
+            source = self.originals.get(command.reverses)
+            if source is None:
+                lacks.transactions.add(command.reverses)
+            else:
+                lacks.accounts |= {leg[0] for leg in source.left} - self.accounts.keys()
+        elif isinstance(command, CaptureHold | VoidHold):
+            self._lacks_of_hold(command.hold, lacks)
 
-    def _lacks_of_reversal(self, command: ReverseTransaction, lacks: Lacks) -> None:
-        if command.digest not in self.keys:
-            lacks.digests.add(command.digest)
-        known = self.originals.get(command.reverses)
-        if known is None:
-            lacks.transactions.add(command.reverses)
+    def _lacks_of_hold(self, seq: int, lacks: Lacks) -> None:
+        held = self.holds.get(seq)
+        if held is None:
+            lacks.holds.add(seq)
         else:
-            lacks.accounts |= {leg[0] for leg in known.left} - self.accounts.keys()
+            lacks.accounts |= {leg[0] for leg in held.left} - self.accounts.keys()
 
     def forget(self, *, accounts: int, keys: int, originals: int, committed: int) -> None:
-        """Keep at most so many of each, the oldest used go first; nothing that is not committed."""
+        """Keep at most so many of each, the oldest used go first; nothing that is not committed.
+
+        Of holds as many are kept as of `originals`.
+        """
         while len(self.accounts) > accounts:
             account = next(iter(self.accounts.values()))
             if max(account.version, account.status_seq) > committed:
@@ -122,6 +176,10 @@ class Book:
             self.keys.popitem(last=False)
         while len(self.originals) > originals:
             self.originals.popitem(last=False)
+        while len(self.holds) > originals:
+            if next(iter(self.holds.values())).version > committed:
+                break
+            self.holds.popitem(last=False)
 
     # --- deciding -----------------------------------------------------------------------------
 
@@ -130,6 +188,32 @@ class Book:
         if now is not self._now[0]:
             self._now = now, events.timestamp(now)
         recorded_at = max(self._now[1], self.recorded_at)
+        if not isinstance(command, Keyed):
+            return self._decide_keyless(command, now, recorded_at)
+        if self.terms is None:
+            return refusal("ledger_not_open")
+        known = self.keys.get(command.digest)
+        if known is not None:
+            seq, request_hash = known
+            if request_hash == command.request_hash:
+                return Replay(seq)
+            return refusal("idempotency_conflict", seq=seq)
+        return self._decide_money(self.terms, command, now, recorded_at)
+
+    def _decide_money(
+        self, terms: Terms, command: Keyed, now: dt.datetime, recorded_at: str
+    ) -> Decision:
+        if isinstance(command, PostTransaction):
+            return decisions.post(self, terms, command, now, recorded_at)
+        if isinstance(command, ReverseTransaction):
+            return decisions.reverse(self, terms, command, now, recorded_at)
+        if isinstance(command, PlaceHold):
+            return decisions.place_hold(self, terms, command, now, recorded_at)
+        if isinstance(command, CaptureHold):
+            return decisions.capture_hold(self, terms, command, now, recorded_at)
+        return decisions.release_hold(self, command, now, recorded_at)
+
+    def _decide_keyless(self, command: Keyless, now: dt.datetime, recorded_at: str) -> Decision:
         if isinstance(command, OpenLedger):
             return self._open_ledger(command, recorded_at)
         if self.terms is None:
@@ -138,24 +222,10 @@ class Book:
             return self._open_account(self.terms, command, recorded_at)
         if isinstance(command, ChangeAccount):
             return self._change_account(command, recorded_at)
-        return self._move_money(self.terms, command, now, recorded_at)
-
-    def _move_money(
-        self,
-        terms: Terms,
-        command: PostTransaction | ReverseTransaction,
-        now: dt.datetime,
-        recorded_at: str,
-    ) -> Decision:
-        known = self.keys.get(command.digest)
-        if known is not None:
-            seq, request_hash = known
-            if request_hash == command.request_hash:
-                return Replay(seq)
-            return refusal("idempotency_conflict", seq=seq)
-        if isinstance(command, PostTransaction):
-            return decisions.post(self, terms, command, now, recorded_at)
-        return decisions.reverse(self, terms, command, now, recorded_at)
+        if isinstance(command, ExpireHold):
+            return decisions.release_hold(self, command, now, recorded_at)
+        found = closing.decide(self, self.terms, command, now, recorded_at)
+        return Replay(found) if isinstance(found, int) else found
 
     def _open_ledger(self, command: OpenLedger, recorded_at: str) -> Decision:
         if self.terms is not None:
@@ -224,54 +294,143 @@ class Book:
         if event.seq != self.seq + 1:
             raise ValueError(f"event {event.seq} does not follow {self.seq}")
         self.seq, self.recorded_at = event.seq, event.recorded_at
-        if isinstance(event, Posted):
-            self._move(event, 1)
-            if key is not None:
-                self.keys[key[0]] = (event.seq, key[1])
+        if key is not None:
+            self.keys[key[0]] = (event.seq, key[1])
+            if self._before is not None:
+                self._before.digests.append(key[0])
+        if isinstance(event, TransactionPosted):
+            self._post(event)
+        elif isinstance(event, HoldPlaced):
+            self._keep_hold(event.seq)
+            self.holds[event.seq] = hold(event)
+            self._move_pending(event.entries, event.seq, 1)
+        elif isinstance(event, HoldReleased):
+            self._release(event.hold, event.seq, event.cause)
         elif isinstance(event, AccountOpened):
             self.accounts[event.account] = from_event(event)
         elif isinstance(event, AccountChanged):
             account = self.accounts[event.account]
             account.status, account.status_seq = event.status, event.seq
-        else:
+        elif isinstance(event, LedgerOpened):
             self.terms = terms_of(event, self.charts)
+        else:
+            self.periods.apply(event)
 
-    def retract(self, applied: Sequence[Posted], versions: Mapping[str, int]) -> None:
-        """Take back the transactions applied last, as if they had never been decided.
-
-        `versions`: of the accounts they moved, before. For a linked batch that is refused later on
-        and for an approval that turns out to be void; never for anything committed.
-        """
-        for event in reversed(applied):
-            if event.seq != self.seq:
-                raise ValueError(f"event {event.seq} is not the last one, {self.seq}")
-            self._move(event, -1)
-            self.seq -= 1
-            self.keys.pop(bytes.fromhex(event.idempotency_digest), None)
-        for name, version in versions.items():
-            self.accounts[name].version = version
-
-    def _move(self, event: Posted, sign: int) -> None:
-        accounts = self.accounts
+    def _post(self, event: TransactionPosted) -> None:
         for entry in event.entries:
-            account = accounts[entry.account]
+            account = self._touch(entry.account, event.seq)
             if entry.side == "debit":
-                account.debits += sign * int(entry.amount)
+                account.debits += int(entry.amount)
             else:
-                account.credits += sign * int(entry.amount)
-            account.version = event.seq
-            accounts.move_to_end(entry.account)
+                account.credits += int(entry.amount)
         if event.reverses is not None:
-            self.originals[event.reverses].take(event.entries, sign)
+            self._keep_original(event.reverses)
+            self.originals[event.reverses].take(event.entries)
+        if event.captures is not None:
+            self._keep_hold(event.captures)
+            held = self.holds[event.captures]
+            held.take(event.entries)
+            held.version = event.seq
+            self._move_pending(event.entries, event.seq, -1)
+            if event.ends_hold:
+                self._release(event.captures, event.seq, "captured")
 
-    def load_original(self, event: Posted, reversals: Sequence[Posted]) -> None:
-        """Remember a transaction that is to be reversed, and its reversals so far."""
+    def _move_pending(self, entries: Sequence[Entry], seq: int, sign: int) -> None:
+        for entry in entries:
+            account = self._touch(entry.account, seq)
+            if entry.side == "debit":
+                account.pending_debits += sign * int(entry.amount)
+            else:
+                account.pending_credits += sign * int(entry.amount)
+
+    def _release(
+        self, number: int, seq: int, state: Literal["captured", "voided", "expired"]
+    ) -> None:
+        self._keep_hold(number)
+        held = self.holds[number]
+        rest = legs.part(held.left, None)
+        held.take(rest)
+        held.state, held.version = state, seq
+        self._move_pending(rest, seq, -1)
+
+    def _touch(self, name: str, seq: int) -> Account:
+        """An account that is about to be moved by event `seq`."""
+        account = self.accounts[name]
+        if self._before is not None and name not in self._before.accounts:
+            self._before.accounts[name] = msgspec.structs.replace(account)
+        account.version = seq
+        self.accounts.move_to_end(name)
+        return account
+
+    # --- linked batches -----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """From here on, what is applied can be taken back as a whole."""
+        self._before = _Before(self.seq, self.recorded_at)
+
+    def keep(self) -> None:
+        """What was applied since `begin` stays."""
+        self._before = None
+
+    def take_back(self) -> None:
+        """Stand again where `begin` was called; for what was never committed."""
+        before, self._before = self._before, None
+        if before is None:
+            raise ValueError("nothing was begun")
+        self.seq, self.recorded_at = before.seq, before.recorded_at
+        self.accounts.update(before.accounts)
+        self.originals.update(before.originals)
+        for number, held in before.holds.items():
+            if held is None:
+                self.holds.pop(number, None)
+            else:
+                self.holds[number] = held
+        for digest in before.digests:
+            self.keys.pop(digest, None)
+
+    def _keep_original(self, number: int) -> None:
+        if self._before is not None and number not in self._before.originals:
+            source = self.originals[number]
+            self._before.originals[number] = msgspec.structs.replace(source, left={**source.left})
+
+    def _keep_hold(self, number: int) -> None:
+        if self._before is not None and number not in self._before.holds:
+            held = self.holds.get(number)
+            self._before.holds[number] = held and msgspec.structs.replace(held, left={**held.left})
+
+    # --- loading ------------------------------------------------------------------------------
+
+    def load_original(
+        self, event: TransactionPosted, reversals: Sequence[TransactionPosted]
+    ) -> None:
+        """Remember a transaction that is to be reversed or corrected, and its reversals so far."""
         source = original(event)
         for reversal in reversals:
             source.take(reversal.entries)
         self.originals[event.seq] = source
 
-    def load_ledger(self, event: LedgerOpened, seq: int, recorded_at: str) -> None:
-        """Stand where the journal stands: the opening event, the last `seq` and its time."""
+    def load_hold(
+        self, event: HoldPlaced, changes: Sequence[TransactionPosted | HoldReleased]
+    ) -> None:
+        """Remember a hold, and what was captured and released of it so far, in order."""
+        held = hold(event)
+        for change in changes:
+            held.take(change.entries)
+            held.version = change.seq
+            if isinstance(change, HoldReleased):
+                held.state = change.cause
+            elif change.ends_hold:
+                held.take(legs.part(held.left, None))
+                held.state = "captured"
+        self.holds[event.seq] = held
+
+    def load_ledger(
+        self, event: LedgerOpened, seq: int, recorded_at: str, closed: Sequence[PeriodEvent] = ()
+    ) -> None:
+        """Stand where the journal stands: the opening event, the last `seq` and its time, and all
+        events of periods in order.
+        """
         self.terms = terms_of(event, self.charts)
         self.seq, self.recorded_at = seq, recorded_at
+        for one in closed:
+            self.periods.apply(one)

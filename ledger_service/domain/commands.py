@@ -11,7 +11,12 @@ import hashlib
 import msgspec
 
 from ledger_service.contract.events import AccountStatus, Context, Entry
-from ledger_service.domain.approval import approval_digest, reversal_content
+from ledger_service.domain.approval import (
+    approval_digest,
+    correction_content,
+    reopening_content,
+    reversal_content,
+)
 
 
 class OpenLedger(msgspec.Struct, frozen=True, array_like=True, tag="open_ledger"):
@@ -66,6 +71,9 @@ class PostTransaction(msgspec.Struct, frozen=True, array_like=True, tag="post"):
     request_id: str | None = None
     dry_run: bool = False
     """Decide and answer, but post nothing."""
+    corrects: int | None = None
+    """`seq` of the transaction whose booking this corrects; it then consumes `approval`."""
+    approval: str | None = None
 
 
 class ReverseTransaction(msgspec.Struct, frozen=True, array_like=True, tag="reverse"):
@@ -85,7 +93,98 @@ class ReverseTransaction(msgspec.Struct, frozen=True, array_like=True, tag="reve
     request_id: str | None = None
 
 
-Command = OpenLedger | OpenAccount | ChangeAccount | PostTransaction | ReverseTransaction
+class PlaceHold(msgspec.Struct, frozen=True, array_like=True, tag="place_hold"):
+    """Set money aside until it is captured, voided, or `expires_at`."""
+
+    digest: bytes
+    request_hash: bytes
+    kind: str
+    entries: list[Entry]
+    actor: str
+    expires_at: str | None = None
+    """RFC 3339; None: it never expires."""
+    context: Context = Context()
+    metadata: dict[str, str] = {}
+    request_id: str | None = None
+    dry_run: bool = False
+
+
+class CaptureHold(msgspec.Struct, frozen=True, array_like=True, tag="capture_hold"):
+    """Post what was set aside, wholly or in part."""
+
+    digest: bytes
+    request_hash: bytes
+    hold: int
+    actor: str
+    amount: str | None = None
+    """Minor units of the debit side; None: all that is left."""
+    ends_hold: bool = True
+    """Release what a part leaves; False: keep it for further captures."""
+    effective_at: str | None = None
+    context: Context | None = None
+    """None: that of the hold."""
+    metadata: dict[str, str] = {}
+    request_id: str | None = None
+
+
+class VoidHold(msgspec.Struct, frozen=True, array_like=True, tag="void_hold"):
+    """Release what is left of a hold."""
+
+    digest: bytes
+    request_hash: bytes
+    hold: int
+    reason: str
+    actor: str
+    request_id: str | None = None
+
+
+class ExpireHold(msgspec.Struct, frozen=True, array_like=True, tag="expire_hold"):
+    """Release what is left of a hold whose time is over; the writer's own clock asks for it."""
+
+    hold: int
+    actor: str
+    request_id: str | None = None
+
+
+class SoftClosePeriod(msgspec.Struct, frozen=True, array_like=True, tag="soft_close"):
+    """Take only corrections up to the day `through`. Repeating it changes nothing."""
+
+    through: str
+    actor: str
+    request_id: str | None = None
+
+
+class ClosePeriod(msgspec.Struct, frozen=True, array_like=True, tag="close"):
+    """Take nothing more up to the day `through`. Repeating it changes nothing."""
+
+    through: str
+    actor: str
+    request_id: str | None = None
+
+
+class ReopenPeriod(msgspec.Struct, frozen=True, array_like=True, tag="reopen"):
+    """Take corrections again from the day `since` on; consumes an approval."""
+
+    since: str
+    reason: str
+    approval: str
+    actor: str
+    request_id: str | None = None
+
+
+class AttestDay(msgspec.Struct, frozen=True, array_like=True, tag="attest"):
+    """Take nothing more for one day. Repeating it changes nothing."""
+
+    day: str
+    reference: str
+    actor: str
+    request_id: str | None = None
+
+
+Keyed = PostTransaction | ReverseTransaction | PlaceHold | CaptureHold | VoidHold
+"""Commands that move money, each under an idempotency key of the caller."""
+OfPeriod = SoftClosePeriod | ClosePeriod | ReopenPeriod | AttestDay
+Command = OpenLedger | OpenAccount | ChangeAccount | Keyed | ExpireHold | OfPeriod
 
 _CANONICAL = msgspec.msgpack.Encoder(order="sorted")
 
@@ -93,6 +192,11 @@ _CANONICAL = msgspec.msgpack.Encoder(order="sorted")
 def key_digest(ledger: str, key: str) -> bytes:
     """SHA-256 that stands for an idempotency key of a ledger: 32 bytes."""
     return hashlib.sha256(f"{ledger}\0{key}".encode()).digest()
+
+
+def content_hash(content: tuple[object, ...]) -> bytes:
+    """SHA-256 of what a command asks, by which it is told from another one under the same key."""
+    return hashlib.sha256(_CANONICAL.encode(content)).digest()
 
 
 def post_transaction(
@@ -108,13 +212,15 @@ def post_transaction(
     imposed: bool = False,
     request_id: str | None = None,
     dry_run: bool = False,
+    corrects: int | None = None,
+    approval: str | None = None,
 ) -> PostTransaction:
     """A PostTransaction under the caller's own idempotency key."""
     metadata = metadata or {}
-    content = (kind, entries, effective_at, context, metadata, imposed)
+    content = (kind, entries, effective_at, context, metadata, imposed, corrects)
     return PostTransaction(
         key_digest(ledger, key),
-        hashlib.sha256(_CANONICAL.encode(content)).digest(),
+        content_hash(content),
         kind,
         entries,
         actor,
@@ -124,6 +230,8 @@ def post_transaction(
         imposed,
         request_id,
         dry_run,
+        corrects,
+        approval,
     )
 
 
@@ -140,10 +248,10 @@ def reverse_transaction(
     request_id: str | None = None,
 ) -> ReverseTransaction:
     """A ReverseTransaction under the caller's own idempotency key."""
-    content = _CANONICAL.encode((reverses, approval, amount, reason, reversal))
+    content = (reverses, approval, amount, reason, reversal)
     return ReverseTransaction(
         key_digest(ledger, key),
-        hashlib.sha256(content).digest(),
+        content_hash(content),
         reverses,
         approval,
         actor,
@@ -154,14 +262,93 @@ def reverse_transaction(
     )
 
 
-def reversal_digest(ledger: str, command: ReverseTransaction) -> str:
-    """Digest of what a second person must have approved for `command` to be carried out (P12)."""
-    return approval_digest(
-        reversal_content(
+def place_hold(
+    ledger: str,
+    key: str,
+    *,
+    kind: str,
+    entries: list[Entry],
+    actor: str,
+    expires_at: str | None = None,
+    context: Context = Context(),  # noqa: B008 - frozen
+    metadata: dict[str, str] | None = None,
+    request_id: str | None = None,
+    dry_run: bool = False,
+) -> PlaceHold:
+    """A PlaceHold under the caller's own idempotency key."""
+    metadata = metadata or {}
+    hashed = content_hash((kind, entries, expires_at, context, metadata))
+    return PlaceHold(
+        key_digest(ledger, key),
+        hashed,
+        kind,
+        entries,
+        actor,
+        expires_at,
+        context,
+        metadata,
+        request_id,
+        dry_run,
+    )
+
+
+def capture_hold(
+    ledger: str,
+    key: str,
+    *,
+    hold: int,
+    actor: str,
+    amount: str | None = None,
+    ends_hold: bool = True,
+    effective_at: str | None = None,
+    context: Context | None = None,
+    metadata: dict[str, str] | None = None,
+    request_id: str | None = None,
+) -> CaptureHold:
+    """A CaptureHold under the caller's own idempotency key."""
+    metadata = metadata or {}
+    hashed = content_hash((hold, amount, ends_hold, effective_at, context, metadata))
+    return CaptureHold(
+        key_digest(ledger, key),
+        hashed,
+        hold,
+        actor,
+        amount,
+        ends_hold,
+        effective_at,
+        context,
+        metadata,
+        request_id,
+    )
+
+
+def void_hold(
+    ledger: str, key: str, *, hold: int, reason: str, actor: str, request_id: str | None = None
+) -> VoidHold:
+    """A VoidHold under the caller's own idempotency key."""
+    hashed = content_hash((hold, reason))
+    return VoidHold(key_digest(ledger, key), hashed, hold, reason, actor, request_id)
+
+
+def approval_of(ledger: str, command: Command) -> tuple[str, str] | None:
+    """Id of the approval that a command consumes, and digest of what it must approve (P12)."""
+    if isinstance(command, ReverseTransaction):
+        content = reversal_content(
             ledger=ledger,
             transaction=command.reverses,
             amount=command.amount,
             reason=command.reason,
             reversal=command.reversal,
         )
-    )
+    elif isinstance(command, PostTransaction) and command.corrects is not None:
+        content = correction_content(
+            ledger=ledger,
+            corrects=command.corrects,
+            effective_at=command.effective_at or "",
+            content=command.request_hash.hex(),
+        )
+    elif isinstance(command, ReopenPeriod):
+        content = reopening_content(ledger=ledger, since=command.since, reason=command.reason)
+    else:
+        return None
+    return command.approval or "", approval_digest(content)

@@ -1,25 +1,36 @@
-"""Deciding transactions, reversals, changes of accounts: checks in precedence, then the event."""
+"""Deciding what moves money or accounts: checks in precedence, then the event."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ledger_service.contract.events import (
     EVENT_MAX_BYTES,
     Context,
     Entry,
+    HoldPlaced,
+    HoldReleased,
     JournalEvent,
     TransactionPosted,
     encode,
     timestamp,
 )
 from ledger_service.contract.money import MAX_POSTING_MINOR
-from ledger_service.domain import transaction
+from ledger_service.domain import legs, transaction
 from ledger_service.domain.account import STATUSES, Account
-from ledger_service.domain.commands import ChangeAccount, PostTransaction, ReverseTransaction
+from ledger_service.domain.commands import (
+    CaptureHold,
+    ChangeAccount,
+    ExpireHold,
+    PlaceHold,
+    PostTransaction,
+    ReverseTransaction,
+    VoidHold,
+)
 from ledger_service.domain.errors import Refusal, refusal
+from ledger_service.domain.hold import Hold
 from ledger_service.domain.opening import Terms, shortfall_account
 from ledger_service.domain.reversal import Original, reversing_entries
 
@@ -29,65 +40,90 @@ if TYPE_CHECKING:
 _MANY_ENTRIES = 64
 """Transactions with more entries than this may come near the limit of an event's size."""
 
+Events = list[JournalEvent]
+
+
+class _When(NamedTuple):
+    """When an event counts, on each of the ledger's calendars."""
+
+    effective_at: str
+    effective_date: str
+    business_date: str
+    value_date: str | None = None
+
 
 def post(
     book: Book, terms: Terms, command: PostTransaction, now: dt.datetime, recorded_at: str
-) -> list[JournalEvent] | Refusal:
+) -> Events | Refusal:
     """The event of a transaction, or why not."""
-    if command.kind not in transaction.KINDS:
-        return refusal("unknown_kind", kinds=sorted(transaction.KINDS))
-    moment = now
-    if command.effective_at is not None:
-        moment = transaction.parse_moment(command.effective_at)
     entries = command.entries
+    when = _when(book, terms, command.effective_at, now, imposed=command.imposed,
+                 is_correction=command.corrects is not None)  # fmt: skip
     problem = (
-        transaction.check_entries(entries, terms.opened.currencies)
-        or transaction.check_context(command.context)
-        or transaction.check_metadata(command.metadata, terms.chart.metadata)
-        or transaction.check_personal(command.context, command.metadata)
-        or _check_moment(moment, now)
+        _check_content(terms, command)
+        or (when if isinstance(when, Refusal) else None)
         or check_accounts(entries, book.accounts, imposed=command.imposed)
+        or _check_corrected(book, command)
     )
     if not problem and not command.imposed:
-        problem = check_limits(entries, book.accounts)
-    if problem or moment is None:
+        problem = check_limits(posting_moves(entries), book.accounts)
+    if problem or isinstance(when, Refusal):
         return problem or refusal("bad_effective_at")
     if command.imposed:
         entries = [*entries, *shortfall_entries(book, terms, entries)]
-    return _posted(
-        book,
-        terms,
-        command,
-        recorded_at,
-        moment,
+    event = TransactionPosted(
+        ledger=book.ledger,
+        seq=book.seq + 1,
+        recorded_at=recorded_at,
+        actor=command.actor,
+        request_id=command.request_id,
         kind=command.kind,
+        effective_at=when.effective_at,
+        effective_date=when.effective_date,
+        business_date=when.business_date,
+        value_date=when.value_date,
         entries=entries,
         context=command.context,
         metadata=command.metadata,
+        idempotency_digest=command.digest.hex(),
         imposed=command.imposed,
+        corrects=command.corrects,
+        approval=command.approval,
     )
+    return _sized(event, entries)
 
 
 def reverse(
     book: Book, terms: Terms, command: ReverseTransaction, now: dt.datetime, recorded_at: str
-) -> list[JournalEvent] | Refusal:
+) -> Events | Refusal:
     """The event of a reversal, or why not. It counts from the moment it is decided."""
     source = book.originals.get(command.reverses)
-    amount, problem = _amount_to_reverse(command, source)
+    amount, problem = _amount(command.amount)
+    if not problem and not transaction.is_code(command.reason):
+        problem = refusal("bad_reason")
     if problem or source is None:
         return problem or refusal("unknown_transaction")
-    entries = reversing_entries(source, amount)
-    problem = check_accounts(entries, book.accounts) or check_limits(entries, book.accounts)
+    problem = _check_reversible(source, amount)
     if problem:
         return problem
+    entries = reversing_entries(source, amount)
+    when = _when(book, terms, None, now)
+    problem = check_accounts(entries, book.accounts) or check_limits(
+        posting_moves(entries), book.accounts
+    )
+    if problem or isinstance(when, Refusal):
+        return problem or refusal("bad_effective_at")
     original = source.event.context
-    return _posted(
-        book,
-        terms,
-        command,
-        recorded_at,
-        now,
+    event = TransactionPosted(
+        ledger=book.ledger,
+        seq=book.seq + 1,
+        recorded_at=recorded_at,
+        actor=command.actor,
+        request_id=command.request_id,
         kind=transaction.REVERSAL,
+        effective_at=when.effective_at,
+        effective_date=when.effective_date,
+        business_date=when.business_date,
         entries=entries,
         context=Context(
             original.channel,
@@ -96,81 +132,175 @@ def reverse(
             original.counterparty_country,
         ),
         metadata={"reason": command.reason},
+        idempotency_digest=command.digest.hex(),
         reverses=command.reverses,
         approval=command.approval,
     )
+    return _sized(event, entries)
 
 
-def _amount_to_reverse(
-    command: ReverseTransaction, source: Original | None
-) -> tuple[int | None, Refusal | None]:
-    amount: int | None = None
-    if command.amount is not None:
-        if not command.amount.isdecimal() or not 0 < int(command.amount) <= MAX_POSTING_MINOR:
-            return None, refusal("bad_amount")
-        amount = int(command.amount)
-    if not transaction.is_code(command.reason):
-        return None, refusal("bad_reason")
-    if source is None:
-        return None, refusal("unknown_transaction")
-    return amount, _check_left(source, amount)
+def place_hold(
+    book: Book, terms: Terms, command: PlaceHold, now: dt.datetime, recorded_at: str
+) -> Events | Refusal:
+    """The event of a hold, or why not."""
+    expires_at, entries = None, command.entries
+    problem = _check_content(terms, command)
+    if not problem and command.expires_at is not None:
+        expires_at = transaction.parse_moment(command.expires_at)
+        if expires_at is None or expires_at <= now:
+            problem = refusal("bad_expiry")
+    problem = (
+        problem
+        or check_accounts(entries, book.accounts)
+        or check_limits(pending_moves(entries), book.accounts)
+    )
+    if problem:
+        return problem
+    event = HoldPlaced(
+        ledger=book.ledger,
+        seq=book.seq + 1,
+        recorded_at=recorded_at,
+        actor=command.actor,
+        request_id=command.request_id,
+        kind=command.kind,
+        entries=entries,
+        context=command.context,
+        metadata=command.metadata,
+        idempotency_digest=command.digest.hex(),
+        expires_at=None if expires_at is None else timestamp(expires_at),
+    )
+    return _sized(event, entries)
 
 
-def _check_left(source: Original, amount: int | None) -> Refusal | None:
-    if source.event.reverses is not None:
-        return refusal("is_a_reversal", reverses=source.event.reverses)
-    if amount is not None and len(source.currencies) > 1:
-        return refusal("partial_needs_one_currency")
-    left = source.total_left()
-    if not left or (amount is not None and amount > left):
-        return refusal("reversal_exceeds", left=str(left))
-    return None
+def capture_hold(
+    book: Book, terms: Terms, command: CaptureHold, now: dt.datetime, recorded_at: str
+) -> Events | Refusal:
+    """The transaction that takes from a hold, or why not.
 
-
-def _check_moment(moment: dt.datetime | None, now: dt.datetime) -> Refusal | None:
-    if moment is None:
-        return refusal("bad_effective_at")
-    return refusal("effective_in_future") if moment > now + transaction.MAX_AHEAD else None
-
-
-def _posted(
-    book: Book,
-    terms: Terms,
-    command: PostTransaction | ReverseTransaction,
-    recorded_at: str,
-    moment: dt.datetime,
-    *,
-    kind: str,
-    entries: list[Entry],
-    context: Context,
-    metadata: dict[str, str],
-    imposed: bool = False,
-    reverses: int | None = None,
-    approval: str | None = None,
-) -> list[JournalEvent] | Refusal:
-    effective_at = timestamp(moment)
-    effective_date, business_date = book.dates(terms, moment, effective_at)
+    No limit is looked at: what a hold has set aside no floor or ceiling is passed by.
+    """
+    amount, problem = _amount(command.amount)
+    when = _when(book, terms, command.effective_at, now)
+    context = command.context
+    problem = (
+        problem
+        or (None if context is None else transaction.check_context(context))
+        or transaction.check_metadata(command.metadata, terms.chart.metadata)
+        or transaction.check_personal(context or Context(), command.metadata)
+        or (when if isinstance(when, Refusal) else None)
+    )
+    held = book.holds.get(command.hold)
+    if problem or isinstance(when, Refusal) or held is None:
+        return problem or refusal("unknown_hold")
+    entries = legs.part(held.left, None)
+    problem = check_accounts(entries, book.accounts) or _check_capturable(held, amount, now)
+    if problem:
+        return problem
+    if amount is not None:
+        entries = legs.part(held.left, amount)
     event = TransactionPosted(
         ledger=book.ledger,
         seq=book.seq + 1,
         recorded_at=recorded_at,
         actor=command.actor,
         request_id=command.request_id,
-        kind=kind,
-        effective_at=effective_at,
-        effective_date=effective_date,
-        business_date=business_date,
+        kind=held.event.kind,
+        effective_at=when.effective_at,
+        effective_date=when.effective_date,
+        business_date=when.business_date,
         entries=entries,
-        context=context,
-        metadata=metadata,
+        context=held.event.context if context is None else context,
+        metadata={**held.event.metadata, **command.metadata},
         idempotency_digest=command.digest.hex(),
-        reverses=reverses,
-        imposed=imposed,
-        approval=approval,
+        captures=command.hold,
+        ends_hold=command.ends_hold or amount in (None, legs.total(held.left)),
     )
-    if len(entries) > _MANY_ENTRIES and len(encode(event)) > EVENT_MAX_BYTES:
-        return refusal("event_too_large")
+    return _sized(event, entries)
+
+
+def release_hold(
+    book: Book, command: VoidHold | ExpireHold, now: dt.datetime, recorded_at: str
+) -> Events | Refusal:
+    """The event that makes what is left of a hold available again, or why not."""
+    voids = isinstance(command, VoidHold)
+    if voids and not transaction.is_code(command.reason):
+        return refusal("bad_reason")
+    held = book.holds.get(command.hold)
+    if held is None:
+        return refusal("unknown_hold")
+    if held.state != "open":
+        return refusal("hold_ended", state=held.state)
+    if not voids and not held.is_expired(now):
+        return refusal("hold_ended", state="not expired")
+    event = HoldReleased(
+        ledger=book.ledger,
+        seq=book.seq + 1,
+        recorded_at=recorded_at,
+        actor=command.actor,
+        request_id=command.request_id,
+        hold=command.hold,
+        cause="voided" if voids else "expired",
+        reason=command.reason if voids else None,
+        entries=legs.part(held.left, None),
+        idempotency_digest=command.digest.hex() if voids else None,
+    )
     return [event]
+
+
+# --- checks, in the order of errors.REFUSALS ---------------------------------------------------
+
+
+def _check_content(terms: Terms, command: PostTransaction | PlaceHold) -> Refusal | None:
+    """What can be told without looking at any account."""
+    if command.kind not in transaction.KINDS:
+        return refusal("unknown_kind", kinds=sorted(transaction.KINDS))
+    return (
+        transaction.check_entries(command.entries, terms.opened.currencies)
+        or transaction.check_context(command.context)
+        or transaction.check_metadata(command.metadata, terms.chart.metadata)
+        or transaction.check_personal(command.context, command.metadata)
+    )
+
+
+def _amount(text: str | None) -> tuple[int | None, Refusal | None]:
+    if text is None:
+        return None, None
+    if not text.isdecimal() or not 0 < int(text) <= MAX_POSTING_MINOR:
+        return None, refusal("bad_amount")
+    return int(text), None
+
+
+def _when(
+    book: Book,
+    terms: Terms,
+    effective_at: str | None,
+    now: dt.datetime,
+    *,
+    imposed: bool = False,
+    is_correction: bool = False,
+) -> _When | Refusal:
+    """When something counts, if that day still takes entries (P9).
+
+    What the outside world imposes is booked all the same: it then counts from now on, which is
+    never closed, and keeps the day for which it was imposed as its value date.
+    """
+    moment = now
+    if effective_at is not None:
+        parsed = transaction.parse_moment(effective_at)
+        if parsed is None:
+            return refusal("bad_effective_at")
+        moment = parsed
+        if moment > now + transaction.MAX_AHEAD:
+            return refusal("effective_in_future")
+    text = timestamp(moment)
+    day, business = book.dates(terms, moment, text)
+    code = book.periods.why_not(day, is_correction=is_correction)
+    if code is None:
+        return _When(text, day, business)
+    if not imposed:
+        return refusal(code, day=day, first_open_day=book.periods.first_open_day())
+    text = timestamp(now)
+    return _When(text, *book.dates(terms, now, text), value_date=day)
 
 
 def check_accounts(
@@ -199,58 +329,119 @@ def check_accounts(
     return None
 
 
-def _changes(entries: Sequence[Entry], accounts: Mapping[str, Account]) -> dict[str, int]:
-    """Net change of each limited account's balance on its normal side."""
-    changes: dict[str, int] = {}
-    for entry in entries:
-        account = accounts[entry.account]
+def _check_corrected(book: Book, command: PostTransaction) -> Refusal | None:
+    if command.corrects is None or command.corrects in book.originals:
+        return None
+    return refusal("unknown_corrected")
+
+
+def _check_capturable(held: Hold, amount: int | None, now: dt.datetime) -> Refusal | None:
+    if held.state != "open":
+        return refusal("hold_ended", state=held.state)
+    if held.is_expired(now):
+        return refusal("hold_expired", expired_at=held.event.expires_at)
+    left = legs.total(held.left)
+    if amount is not None and len(legs.currencies(held.left)) > 1:
+        return refusal("partial_needs_one_currency")
+    if amount is not None and amount > left:
+        return refusal("hold_exceeded", left=str(left))
+    return None
+
+
+def _check_reversible(source: Original, amount: int | None) -> Refusal | None:
+    if source.event.reverses is not None:
+        return refusal("is_a_reversal", reverses=source.event.reverses)
+    if amount is not None and len(legs.currencies(source.left)) > 1:
+        return refusal("partial_needs_one_currency")
+    left = legs.total(source.left)
+    if not left or (amount is not None and amount > left):
+        return refusal("reversal_exceeds", left=str(left))
+    return None
+
+
+Moves = Iterable[tuple[str, bool, int, bool]]
+"""Account, whether it is debited, minor units, and whether they are only pending."""
+
+
+def posting_moves(entries: Iterable[Entry]) -> Moves:
+    """What a transaction moves."""
+    return ((entry.account, entry.side == "debit", int(entry.amount), False) for entry in entries)
+
+
+def pending_moves(entries: Iterable[Entry]) -> Moves:
+    """What a hold moves."""
+    return ((entry.account, entry.side == "debit", int(entry.amount), True) for entry in entries)
+
+
+def _changes(moves: Moves, accounts: Mapping[str, Account]) -> dict[str, tuple[int, int]]:
+    """Change of each limited account's secured and expected balance.
+
+    What is posted counts for both; what is pending lowers the one or raises the other.
+    """
+    changes: dict[str, tuple[int, int]] = {}
+    for name, is_debit, amount, is_pending in moves:
+        account = accounts[name]
         if account.floor is None and account.ceiling is None:
             continue
-        grows = (entry.side == "debit") == account.debit_normal
-        signed = int(entry.amount) if grows else -int(entry.amount)
-        changes[entry.account] = changes.get(entry.account, 0) + signed
+        signed = amount if is_debit == account.debit_normal else -amount
+        secured, expected = changes.get(name, (0, 0))
+        if not is_pending or signed < 0:
+            secured += signed
+        if not is_pending or signed > 0:
+            expected += signed
+        changes[name] = secured, expected
     return changes
 
 
-def check_limits(entries: Sequence[Entry], accounts: Mapping[str, Account]) -> Refusal | None:
-    """Whether no balance moves below its floor or above its ceiling, the transaction as a whole.
+def check_limits(moves: Moves, accounts: Mapping[str, Account]) -> Refusal | None:
+    """Whether no balance moves below its floor or above its ceiling, all moves as a whole.
 
-    An account that is beyond a limit already (by an imposed transaction) may move back towards it.
+    What is pending against an account counts as gone, what is pending in its favour as come. An
+    account that is beyond a limit already may move back towards it.
     """
-    changes = _changes(entries, accounts)
-    for name, change in changes.items():
+    changes = _changes(moves, accounts)
+    for name, (change, _) in changes.items():
         account = accounts[name]
-        if account.floor is not None and change < 0 and account.balance + change < account.floor:
-            available = max(account.balance - account.floor, 0)
+        if account.floor is not None and change < 0 and account.secured + change < account.floor:
+            available = max(account.secured - account.floor, 0)
             return refusal(
                 "floor_passed", account=name, available=str(available), floor=str(account.floor)
             )
-    for name, change in changes.items():
+    for name, (_, change) in changes.items():
         account = accounts[name]
         if (
             account.ceiling is not None
             and change > 0
-            and account.balance + change > account.ceiling
+            and account.expected + change > account.ceiling
         ):
             return refusal("ceiling_passed", account=name, ceiling=str(account.ceiling))
     return None
 
 
 def shortfall_entries(book: Book, terms: Terms, entries: Sequence[Entry]) -> list[Entry]:
-    """What an imposed transaction takes from customers below their floor, moved to a receivable."""
+    """What an imposed transaction takes from customers below their floor, moved to a receivable.
+
+    What is held stays set aside: a hold that was granted can be captured (P4).
+    """
     found: list[Entry] = []
-    for name, change in _changes(entries, book.accounts).items():
+    for name, (change, _) in _changes(posting_moves(entries), book.accounts).items():
         account = book.accounts[name]
         is_customers = account.custodial and not account.debit_normal
         if account.floor is None or change >= 0 or not is_customers:
             continue
-        shortfall = min(account.floor - (account.balance + change), -change)
+        shortfall = min(account.floor - (account.secured + change), -change)
         if shortfall > 0:
             currency, amount = account.currency, str(shortfall)
             receivable = shortfall_account(terms.opened, currency)
             found.append(Entry(receivable, "debit", amount, currency))
             found.append(Entry(name, "credit", amount, currency))
     return found
+
+
+def _sized(event: TransactionPosted | HoldPlaced, entries: Sequence[Entry]) -> Events | Refusal:
+    if len(entries) > _MANY_ENTRIES and len(encode(event)) > EVENT_MAX_BYTES:
+        return refusal("event_too_large")
+    return [event]
 
 
 def check_change(command: ChangeAccount, accounts: Mapping[str, Account]) -> Refusal | None:
@@ -264,6 +455,12 @@ def check_change(command: ChangeAccount, accounts: Mapping[str, Account]) -> Ref
         return refusal("unknown_account", account=command.account)
     if account.status == "closed" and command.status != "closed":
         return refusal("account_closed", account=command.account)
-    if command.status == "closed" and account.balance:
-        return refusal("account_not_empty", account=command.account, balance=str(account.balance))
+    return _check_empty(command.account, account) if command.status == "closed" else None
+
+
+def _check_empty(name: str, account: Account) -> Refusal | None:
+    if account.balance:
+        return refusal("account_not_empty", account=name, balance=str(account.balance))
+    if account.pending_debits or account.pending_credits:
+        return refusal("account_has_holds", account=name)
     return None

@@ -41,6 +41,13 @@ REFUSALS: dict[str, str] = {
     # time
     "bad_effective_at": "effective_at is RFC 3339 with a time zone, e.g. 2026-07-01T12:00:00Z.",
     "effective_in_future": "effective_at is at most one day in the future.",
+    "bad_expiry": "expires_at is RFC 3339 with a time zone, and lies ahead.",
+    "bad_day": "A day is written YYYY-MM-DD.",
+    "day_not_over": "Only a day that is over in the ledger's time zone can be closed or attested.",
+    "period_closed": "The period is closed; let it count from the first open day.",
+    "day_attested": "The day was attested and takes no more entries; use the first open day.",
+    "period_soft_closed": "Only an approved correction may still count in this period.",
+    "period_not_closed": "Nothing from this day on is closed or attested.",
     # accounts
     "account_not_in_chart": "No pattern of the chart of accounts fits this id; see the chart.",
     "account_exists": "The account is open with other properties; choose another id.",
@@ -49,10 +56,17 @@ REFUSALS: dict[str, str] = {
     "account_closed": "The account is closed; use another one.",
     "account_frozen": "The account is frozen for this side; compliance or operations can thaw it.",
     "account_not_empty": "Only an account with balance zero can be closed; move the money first.",
+    "account_has_holds": "Something is pending on the account; capture or void its holds first.",
+    # corrections and holds
+    "unknown_corrected": "No transaction has this seq to correct; look it up by its key.",
+    "unknown_hold": "No hold has this seq; look it up by its idempotency key.",
+    "hold_ended": "Nothing is left of the hold: it was captured, voided or has expired.",
+    "hold_expired": "The hold's time is over; ask for a new one.",
+    "hold_exceeded": "Less than this amount is left of the hold.",
     # reversals
     "unknown_transaction": "No transaction has this seq; look it up by its idempotency key.",
     "is_a_reversal": "A reversal is not reversed; post a new transaction.",
-    "partial_needs_one_currency": "Only a transaction in one currency can be reversed in part.",
+    "partial_needs_one_currency": "Only what is in one currency can be taken in part.",
     "reversal_exceeds": "Less than this amount is left to reverse.",
     # limits
     "floor_passed": "The account's balance would fall below its floor.",

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ledger_service.contract.events import TransactionPosted
+from ledger_service.contract.events import TransactionPosted, timestamp
 from ledger_service.domain.book import Replay
-from ledger_service.domain.commands import ChangeAccount
+from ledger_service.domain.commands import ChangeAccount, ExpireHold
 from ledger_service.domain.errors import Refusal
-from tests.ledger_book import carry_out, open_book, posting, reversing
+from tests.ledger_book import (
+    NOW,
+    capturing,
+    carry_out,
+    holding,
+    open_book,
+    posting,
+    reversing,
+    voiding,
+)
 
 CUSTOMERS = [f"customer:{number}:wallet" for number in range(3)]
 ACCOUNTS = [*CUSTOMERS, "bank:fbo", "clearing:ach"]
@@ -26,6 +37,9 @@ class ReferenceLedger:
         self.posted: dict[int, list[tuple[str, int]]] = {}
         self.reversed: dict[int, int] = {}
         self.keys: dict[str, tuple[int, object]] = {}
+        self.held: dict[int, dict[tuple[str, bool], int]] = {}
+        """What is left of each open hold, by account and whether it will be debited."""
+        self.expiry: dict[int, int] = {}
         self.status = dict.fromkeys([*ACCOUNTS, "receivable:shortfall"], "open")
 
     def balance(self, account: str) -> int:
@@ -33,7 +47,14 @@ class ReferenceLedger:
         total = sum(a for lines in self.posted.values() for name, a in lines if name == account)
         return total if account in DEBIT_NORMAL else -total
 
-    def why_not(self, lines: list[tuple[str, int]], *, imposed: bool = False) -> str | None:
+    def secured(self, customer: str) -> int:
+        """What a customer has, less what is held of it."""
+        pending = sum(left.get((customer, True), 0) for left in self.held.values())
+        return self.balance(customer) - pending
+
+    def why_not(
+        self, lines: list[tuple[str, int]], *, imposed: bool = False, pending: bool = False
+    ) -> str | None:
         """The first reason for which lines are refused."""
         if sum(amount for _, amount in lines):
             return "unbalanced"
@@ -44,8 +65,9 @@ class ReferenceLedger:
             if self.status[name] in frozen:
                 return "account_frozen"
         for name in CUSTOMERS:
-            change = -sum(amount for other, amount in lines if other == name)
-            if change < 0 and self.balance(name) + change < 0:
+            moved = [-amount for other, amount in lines if other == name]
+            change = sum(amount for amount in moved if not pending or amount < 0)
+            if change < 0 and self.secured(name) + change < 0:
                 return "floor_passed"
         return None
 
@@ -58,6 +80,11 @@ class BookMachine(RuleBasedStateMachine):
         self.book = open_book(*ACCOUNTS, floor="0")
         self.reference = ReferenceLedger()
         self.count = 0
+        self.minute = 0
+
+    @property
+    def now(self) -> dt.datetime:
+        return NOW + dt.timedelta(minutes=self.minute)
 
     def _settle(self, seq: int, key: str, content: object, lines: list[tuple[str, int]]) -> None:
         self.reference.posted[seq] = lines
@@ -84,7 +111,7 @@ class BookMachine(RuleBasedStateMachine):
             return
         name, reference = f"k{key}", self.reference
         command = posting(name, *lines, imposed=imposed)
-        decision = carry_out(self.book, command)
+        decision = carry_out(self.book, command, self.now)
         content = (tuple(lines), imposed)
         if name in reference.keys:
             seq, first = reference.keys[name]
@@ -106,7 +133,7 @@ class BookMachine(RuleBasedStateMachine):
         if imposed:
             for customer in CUSTOMERS:
                 change = -sum(amount for other, amount in lines if other == customer)
-                short = min(-(reference.balance(customer) + change), -change)
+                short = min(-(reference.secured(customer) + change), -change)
                 if change < 0 and short > 0:
                     settled += [("receivable:shortfall", short), (customer, -short)]
         self._settle(event.seq, name, content, settled)
@@ -120,7 +147,7 @@ class BookMachine(RuleBasedStateMachine):
         seq = data.draw(st.sampled_from(sorted(reference.posted)))
         self.count += 1
         name = f"r{self.count}"
-        decision = carry_out(self.book, reversing(name, seq, None if whole else amount))
+        decision = carry_out(self.book, reversing(name, seq, None if whole else amount), self.now)
         if seq not in reference.reversed:
             assert isinstance(decision, Refusal)
             assert decision.code in ("is_a_reversal", "unknown_transaction")
@@ -146,6 +173,104 @@ class BookMachine(RuleBasedStateMachine):
             assert isinstance(decision, Refusal)
             assert decision.code in ("floor_passed", "account_frozen")
 
+    @rule(minutes=st.integers(1, 30))
+    def wait(self, minutes) -> None:
+        """Time goes by; what it ends is still pending until an event says so."""
+        self.minute += minutes
+
+    @rule(
+        payer=st.sampled_from(CUSTOMERS),
+        payee=st.sampled_from(ACCOUNTS),
+        amounts=st.lists(st.integers(1, 6), min_size=1, max_size=3),
+        minutes=st.none() | st.integers(1, 60),
+    )
+    def hold(self, payer, payee, amounts, minutes) -> None:
+        """Set money aside, in one or more lines."""
+        self.count += 1
+        lines = [*((payer, amount) for amount in amounts), (payee, -sum(amounts))]
+        expires_at = None
+        if minutes is not None:
+            expires_at = timestamp(self.now + dt.timedelta(minutes=minutes))
+        command = holding(f"h{self.count}", *lines, expires_at=expires_at)
+        decision = carry_out(self.book, command, self.now)
+        reason = self.reference.why_not(lines, pending=True)
+        if reason is not None:
+            assert isinstance(decision, Refusal)
+            assert decision.code == reason
+            return
+        assert isinstance(decision, list)
+        [event] = decision
+        left = {(payer, True): sum(amounts), (payee, False): sum(amounts)}
+        self.reference.held[event.seq] = left
+        if minutes is not None:
+            self.reference.expiry[event.seq] = self.minute + minutes
+
+    def _some_hold(self, data) -> int | None:
+        held = sorted(self.reference.held)
+        return data.draw(st.sampled_from(held)) if held else None
+
+    @rule(data=st.data(), whole=st.booleans(), amount=st.integers(1, 9), ends=st.booleans())
+    def capture(self, data, whole, amount, ends) -> None:
+        """Take from a hold, wholly or in part."""
+        reference = self.reference
+        if (seq := self._some_hold(data)) is None:
+            return
+        self.count += 1
+        wanted = None if whole else amount
+        command = capturing(f"c{self.count}", seq, wanted, ends_hold=ends)
+        decision = carry_out(self.book, command, self.now)
+        left = reference.held[seq]
+        rest = sum(a for (_, debit), a in left.items() if debit)
+        frozen = {"frozen": (True, False), "debits_frozen": (True,), "credits_frozen": (False,)}
+        if any(debit in frozen.get(reference.status[name], ()) for name, debit in left):
+            expected = "account_frozen"
+        elif reference.expiry.get(seq, self.minute + 1) <= self.minute:
+            expected = "hold_expired"
+        elif not whole and amount > rest:
+            expected = "hold_exceeded"
+        else:
+            assert isinstance(decision, list)
+            [event] = decision
+            lines = [
+                (e.account, int(e.amount) if e.side == "debit" else -int(e.amount))
+                for e in event.entries
+            ]
+            taken = sum(a for _, a in lines if a > 0)
+            assert taken == (rest if whole else amount)
+            assert sum(a for _, a in lines) == 0
+            reference.posted[event.seq] = lines
+            reference.reversed[event.seq] = 0
+            for name, a in lines:
+                left[name, a > 0] -= abs(a)
+            assert min(left.values()) >= 0
+            assert event.ends_hold == (ends or taken == rest)
+            if event.ends_hold:
+                del reference.held[seq]
+            return
+        assert isinstance(decision, Refusal)
+        assert decision.code == expected
+
+    @rule(data=st.data())
+    def void(self, data) -> None:
+        """Give back what is left of a hold, even of one whose time is over."""
+        if (seq := self._some_hold(data)) is not None:
+            self.count += 1
+            assert isinstance(carry_out(self.book, voiding(f"v{self.count}", seq), self.now), list)
+            del self.reference.held[seq]
+
+    @rule(data=st.data())
+    def expire(self, data) -> None:
+        """The clock gives back what is left of a hold, and not before its time."""
+        reference = self.reference
+        if (seq := self._some_hold(data)) is None:
+            return
+        decision = carry_out(self.book, ExpireHold(seq, "writer"), self.now)
+        if reference.expiry.get(seq, self.minute + 1) <= self.minute:
+            assert isinstance(decision, list)
+            del reference.held[seq]
+        else:
+            assert isinstance(decision, Refusal)
+
     @rule(account=st.sampled_from(ACCOUNTS), status=st.sampled_from(STATUSES))
     def change(self, account, status) -> None:
         """Freeze or thaw."""
@@ -160,7 +285,9 @@ class BookMachine(RuleBasedStateMachine):
             assert self.book.accounts[name].balance == reference.balance(name)
         accounts = self.book.accounts.values()
         assert sum(a.debits for a in accounts) == sum(a.credits for a in accounts)
-        assert all(self.book.accounts[name].balance >= 0 for name in CUSTOMERS)
+        for name in CUSTOMERS:
+            assert self.book.accounts[name].secured == reference.secured(name) >= 0
+        assert sum(a.pending_debits for a in accounts) == sum(a.pending_credits for a in accounts)
 
 
 TestBook = BookMachine.TestCase
