@@ -173,6 +173,16 @@ class BookMachine(RuleBasedStateMachine):
             assert isinstance(decision, Refusal)
             assert decision.code in ("floor_passed", "account_frozen")
 
+    @rule(customer=st.sampled_from(CUSTOMERS), amount=st.integers(5, 40))
+    def fund(self, customer, amount) -> None:
+        """Bring money from outside, so that there is something to hold and to lose."""
+        self.count += 1
+        lines = [("bank:fbo", amount), (customer, -amount)]
+        decision = carry_out(self.book, posting(f"f{self.count}", *lines), self.now)
+        if self.reference.why_not(lines) is None:
+            assert isinstance(decision, list)
+            self._settle(decision[0].seq, f"f{self.count}", (tuple(lines), False), lines)
+
     @rule(minutes=st.integers(1, 30))
     def wait(self, minutes) -> None:
         """Time goes by; what it ends is still pending until an event says so."""

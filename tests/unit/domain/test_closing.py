@@ -113,7 +113,8 @@ def test_a_closing_states_trial_balance_root_and_checks(book) -> None:
 
 def test_what_is_reopened_takes_corrections_again_and_can_be_closed_anew(book) -> None:
     carry_out(book, ClosePeriod(JUNE, "usr_1"))
-    carry_out(book, AttestDay("2026-06-29", "stm_1", "usr_1"))
+    for day in ("2026-06-15", "2026-06-29"):
+        carry_out(book, AttestDay(day, "stm_1", "usr_1"))
     reopen = ReopenPeriod("2026-06-15", "late_invoice", "apr_2", "usr_1")
     [event] = carry_out(book, reopen)
     assert isinstance(event, PeriodReopened)
