@@ -104,6 +104,8 @@ class BookMachine(RuleBasedStateMachine):
     )
     def post(self, key, imposed, lines, last, skewed) -> None:
         """Post lines that balance, nine times of ten."""
+        # the outside world asks for more than there is
+        lines = [(account, amount * (10 if imposed else 1)) for account, amount in lines]
         rest = -sum(amount for _, amount in lines)
         lines = [*lines, (last, rest + (skewed == 0))]
         lines = [line for line in lines if line[1]]
