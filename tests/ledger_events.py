@@ -11,15 +11,22 @@ import psycopg
 from ledger_service.contract.events import (
     AccountOpened,
     Context,
+    DayAttested,
     Entry,
+    HoldPlaced,
+    HoldReleased,
     JournalEvent,
     LedgerOpened,
     PartyRegistered,
+    PeriodClosed,
+    PeriodReopened,
+    PeriodSoftClosed,
     StatementAccountRegistered,
     StatementLine,
     StatementReceived,
     StreamEvent,
     TransactionPosted,
+    TrialLine,
     encode,
     event_type,
     timestamp,
@@ -67,7 +74,7 @@ def posting(
     day = moment.date().isoformat()
     fields = {
         "effective_at": timestamp(moment), "effective_date": day, "business_date": day,
-        "request_id": f"00000000-0000-4000-8000-{seq:012d}", **more,
+        "request_id": f"00000000-0000-4000-8000-{seq:012d}", "context": Context(), **more,
     }  # fmt: skip
     return TransactionPosted(
         ledger=ledger, seq=seq, recorded_at=timestamp(moment), actor="key_loader", kind=kind,
@@ -110,6 +117,38 @@ def history(ledger: str, transactions: int, customers: int = 5) -> list[JournalE
             )
         events.append(event)
     return events
+
+
+def holds_and_periods(ledger: str, seq: int) -> list[JournalEvent]:
+    """A hold captured in part and one voided, then a month closed and reopened; from `seq` on."""
+    head = {"ledger": ledger, "recorded_at": timestamp(START), "actor": "key_loader"}
+    lines = [Entry(customer(0), "debit", "60", "USD"), Entry(CLEARING, "credit", "60", "USD")]
+    placed = {"kind": "card_purchase", "entries": lines, "context": Context(channel="card")}
+    return [
+        HoldPlaced(
+            seq=seq, idempotency_digest=f"{seq:064x}", expires_at="2026-07-08T12:00:00.000000Z",
+            **placed, **head,
+        ),
+        posting(
+            ledger, seq + 1, "card_purchase", debit=customer(0), credit=CLEARING, amount=45,
+            captures=seq, ends_hold=True,
+        ),
+        HoldPlaced(seq=seq + 2, idempotency_digest=f"{seq + 2:064x}", **placed, **head),
+        HoldReleased(
+            seq=seq + 3, hold=seq + 2, cause="voided", reason="cancelled", entries=lines,
+            idempotency_digest=f"{seq + 3:064x}", **head,
+        ),
+        PeriodSoftClosed(seq=seq + 4, through="2026-05-31", **head),
+        PeriodClosed(
+            seq=seq + 5, through="2026-05-31", tree_size=seq + 4, tree_root="ab" * 32,
+            trial_balance=[TrialLine("1010", "asset", True, "USD", "0", "0")],  # noqa: FBT003
+            checks=["debits_equal_credits"], **head,
+        ),
+        PeriodReopened(
+            seq=seq + 6, since="2026-05-30", reason="late_invoice", approval="apr_1", **head
+        ),
+        DayAttested(seq=seq + 7, day="2026-06-01", reference="stm_1", **head),
+    ]  # fmt: skip
 
 
 def parties(count: int) -> list[StreamEvent]:

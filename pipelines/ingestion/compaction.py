@@ -70,6 +70,6 @@ def _join(landing: Landing, folder: str, group: Sequence[DataFile]) -> DataFile:
     path = f"{folder}/{first:012d}-{last:012d}.parquet"
     paths = [str(landing.root / file.path) for file in group]
     with duckdb.connect(":memory:") as connection:
-        query = f"select * from read_parquet({paths!r})"
+        query = f"select * from read_parquet({paths!r}, union_by_name = true)"
         write_parquet(connection, query, landing.root / path)
     return DataFile(path=path, first_seq=first, last_seq=last, rows=sum(f.rows for f in group))

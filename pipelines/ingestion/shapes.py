@@ -23,6 +23,7 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 AMOUNT = "^[1-9][0-9]{0,18}$"
 SIGNED = "^(0|-?[1-9][0-9]{0,18})$"
 _SIGNED_FIELDS = frozenset({"floor", "ceiling", "opening_balance", "closing_balance"})
+_DAYS = frozenset({"through", "since", "day"})
 
 _JSON_TYPES: dict[type[inspect.Type], tuple[str, ...]] = {
     inspect.StrType: ("VARCHAR",),
@@ -219,7 +220,7 @@ def _wrong_values(field: Field, value: str) -> Iterator[str]:
     elif name.endswith("_at"):
         yield f"{value} is not null and try_strptime({value}, '{TIME_FORMAT}') is null"
         yield f"length({value}) <> 27"
-    elif name.endswith("_date"):
+    elif name.endswith("_date") or name in _DAYS:
         yield f"not regexp_matches({value}, '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}$')"
         yield f"{value} is not null and try_cast({value} as date) is null"
 

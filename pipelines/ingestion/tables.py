@@ -51,6 +51,11 @@ _COUNTERPARTY = (
     "conductor",
 )
 
+_OF_ENTRY = {
+    **{name: name for name in ("ledger", "seq", "entry_no")},
+    **{name: f"entry.{name}" for name in ("account", "side", "amount", "currency")},
+}
+
 LEDGERS = Table(
     "ledgers",
     (
@@ -100,7 +105,10 @@ TRANSACTIONS = Table(
         ("business_date", "DATE"),
         *_texts("kind", "channel", *_COUNTERPARTY),
         ("metadata", "MAP(VARCHAR, VARCHAR)"),
+        ("value_date", "DATE"),
         ("reverses_seq", "BIGINT"),
+        ("corrects_seq", "BIGINT"),
+        ("captures_seq", "BIGINT"),
         ("imposed", "BOOLEAN"),
         *_texts("batch", "approval", "actor", "request_id"),
         ("entry_count", "INTEGER"),
@@ -114,7 +122,10 @@ TRANSACTIONS = Table(
             "channel": "coalesce(e.context.channel, 'internal')",
             **{name: f"e.context.{name}" for name in _COUNTERPARTY},
             "metadata": "coalesce(e.metadata, map([], []))",
+            "value_date": "e.value_date",
             "reverses_seq": "e.reverses",
+            "corrects_seq": "e.corrects",
+            "captures_seq": "e.captures",
             "imposed": "coalesce(e.imposed, false)",
             **_same("batch", "approval", "actor", "request_id"),
             "entry_count": "len(e.entries)",
@@ -131,15 +142,63 @@ ENTRIES = Table(
         ("amount", "BIGINT"),
         ("currency", "VARCHAR"),
     ),
-    {
-        events.TransactionPosted: {
-            "ledger": "ledger",
-            "seq": "seq",
-            "entry_no": "entry_no",
-            **{name: f"entry.{name}" for name in ("account", "side", "amount", "currency")},
-        }
-    },
+    {events.TransactionPosted: _OF_ENTRY},
     per_entry=True,
+)
+HOLDS = Table(
+    "holds",
+    (
+        *_JOURNAL_HEAD,
+        ("event_type", "VARCHAR"),
+        ("hold_seq", "BIGINT"),
+        *_texts("kind", "channel"),
+        ("expires_at", "TIMESTAMP"),
+        *_texts("cause", "reason"),
+    ),
+    {
+        events.HoldPlaced: {
+            **_LEDGER,
+            "event_type": "e.type",
+            "hold_seq": "seq",
+            "kind": "e.kind",
+            "channel": "coalesce(e.context.channel, 'internal')",
+            "expires_at": _moment("expires_at"),
+        },
+        events.HoldReleased: {
+            **_LEDGER,
+            "event_type": "e.type",
+            "hold_seq": "e.hold",
+            **_same("cause", "reason"),
+        },
+    },
+)
+HOLD_ENTRIES = Table(
+    "hold_entries", ENTRIES.columns, dict.fromkeys(HOLDS.readers, _OF_ENTRY), per_entry=True
+)
+PERIODS = Table(
+    "periods",
+    (
+        *_JOURNAL_HEAD,
+        ("event_type", "VARCHAR"),
+        ("day", "DATE"),
+        *_texts("reference", "reason", "approval", "tree_root"),
+    ),
+    {
+        events.PeriodSoftClosed: {**_LEDGER, "event_type": "e.type", "day": "e.through"},
+        events.PeriodClosed: {
+            **_LEDGER,
+            "event_type": "e.type",
+            "day": "e.through",
+            "tree_root": "e.tree_root",
+        },
+        events.PeriodReopened: {
+            **_LEDGER,
+            "event_type": "e.type",
+            "day": "e.since",
+            **_same("reason", "approval"),
+        },
+        events.DayAttested: {**_LEDGER, "event_type": "e.type", **_same("day", "reference")},
+    },
 )
 PARTIES = Table(
     "parties",
@@ -217,6 +276,9 @@ TABLES = (
     ACCOUNTS,
     TRANSACTIONS,
     ENTRIES,
+    HOLDS,
+    HOLD_ENTRIES,
+    PERIODS,
     PARTIES,
     STATEMENT_ACCOUNTS,
     STATEMENTS,

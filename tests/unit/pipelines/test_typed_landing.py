@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import duckdb
 import msgspec
@@ -11,7 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ledger_service.contract.events import AlertDecided, decode_journal, encode, event_type
+from ledger_service.contract.events import (
+    AccountChanged,
+    AlertDecided,
+    JournalEvent,
+    decode_journal,
+    encode,
+    event_type,
+)
 from pipelines.ingestion import quarantine, raw
 from pipelines.ingestion.manifest import DataFile, LandedSource, Landing, LandingManifest
 from pipelines.ingestion.tables import TABLES
@@ -65,6 +73,8 @@ def rows(landing: Landing, table: str, columns: str = "*") -> list[tuple]:
 
 def test_every_event_type_lands_typed(landing, convert):
     history = ledger_events.history(LEDGER, 20)
+    history += ledger_events.holds_and_periods(LEDGER, len(history) + 1)
+    assert {type(event) for event in history} == {*get_args(JournalEvent)} - {AccountChanged}
     land(landing, as_records(history))
     land(landing, as_records(ledger_events.parties(2)), "parties")
     lines = [("credit", 500, "ACH 1"), ("debit", 20, "ACH 2")]
@@ -96,6 +106,17 @@ def test_every_event_type_lands_typed(landing, convert):
     ]
     assert rows(landing, "statements", "seq, opening_balance, closing_balance") == [(2, 0, 480)]
     assert [row[0] for row in rows(landing, "accounts", "status")] == ["open"] * 7
+    first = len(history) - 7
+    assert rows(landing, "transactions", "seq, captures_seq")[-1] == (first + 1, first)
+    assert rows(landing, "holds", "seq, hold_seq, cause, expires_at::varchar") == [
+        (first, first, None, "2026-07-08 12:00:00"),
+        (first + 2, first + 2, None, None),
+        (first + 3, first + 2, "voided", None),
+    ]
+    assert len(rows(landing, "hold_entries")) == 6
+    assert [row[0] for row in rows(landing, "periods", "day::varchar, seq")] == [
+        "2026-05-30", "2026-05-31", "2026-05-31", "2026-06-01",
+    ]  # fmt: skip
 
 
 def test_no_money_is_ever_a_float(landing, convert):
