@@ -74,7 +74,9 @@ class Book:
         self.originals: OrderedDict[int, Original] = OrderedDict()
         """Transactions that someone reverses."""
         self._dates: dict[str, tuple[str, str]] = {}
-        self._now: tuple[dt.datetime | None, str] = (None, "")
+        self._now: dt.datetime | None = None
+        self.now_text = ""
+        """Canonical text of the moment at which a command is decided."""
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -127,9 +129,9 @@ class Book:
 
     def decide(self, command: Command, now: dt.datetime) -> Decision:
         """What `command` leads to at the time `now`. Changes nothing that a caller can see."""
-        if now is not self._now[0]:
-            self._now = now, events.timestamp(now)
-        recorded_at = max(self._now[1], self.recorded_at)
+        if now is not self._now:
+            self._now, self.now_text = now, events.timestamp(now)
+        recorded_at = max(self.now_text, self.recorded_at)
         if isinstance(command, OpenLedger):
             return self._open_ledger(command, recorded_at)
         if self.terms is None:
@@ -252,15 +254,16 @@ class Book:
             self.accounts[name].version = version
 
     def _move(self, event: Posted, sign: int) -> None:
-        accounts = self.accounts
+        accounts, seq = self.accounts, event.seq
         for entry in event.entries:
-            account = accounts[entry.account]
+            name = entry.account
+            account = accounts[name]
             if entry.side == "debit":
                 account.debits += sign * int(entry.amount)
             else:
                 account.credits += sign * int(entry.amount)
-            account.version = event.seq
-            accounts.move_to_end(entry.account)
+            account.version = seq
+            accounts.move_to_end(name)
         if event.reverses is not None:
             self.originals[event.reverses].take(event.entries, sign)
 

@@ -59,6 +59,7 @@ def post(
         terms,
         command,
         recorded_at,
+        now,
         moment,
         kind=command.kind,
         entries=entries,
@@ -86,6 +87,7 @@ def reverse(
         terms,
         command,
         recorded_at,
+        now,
         now,
         kind=transaction.REVERSAL,
         entries=entries,
@@ -128,6 +130,8 @@ def _check_left(source: Original, amount: int | None) -> Refusal | None:
 
 
 def _check_moment(moment: dt.datetime | None, now: dt.datetime) -> Refusal | None:
+    if moment is now:
+        return None
     if moment is None:
         return refusal("bad_effective_at")
     return refusal("effective_in_future") if moment > now + transaction.MAX_AHEAD else None
@@ -138,6 +142,7 @@ def _posted(
     terms: Terms,
     command: PostTransaction | ReverseTransaction,
     recorded_at: str,
+    now: dt.datetime,
     moment: dt.datetime,
     *,
     kind: str,
@@ -148,7 +153,8 @@ def _posted(
     reverses: int | None = None,
     approval: str | None = None,
 ) -> list[JournalEvent] | Refusal:
-    effective_at = timestamp(moment)
+    # Most transactions count from now, whose text the book has.
+    effective_at = book.now_text if moment is now else timestamp(moment)
     effective_date, business_date = book.dates(terms, moment, effective_at)
     event = TransactionPosted(
         ledger=book.ledger,
@@ -180,6 +186,17 @@ def check_accounts(
 
     What the outside world imposes is booked whatever an account's status.
     """
+    for entry in entries:
+        account = accounts.get(entry.account)
+        if account is None or account.currency != entry.currency or account.status != "open":
+            return _why_not(entries, accounts, imposed=imposed)
+    return None
+
+
+def _why_not(
+    entries: Sequence[Entry], accounts: Mapping[str, Account], *, imposed: bool
+) -> Refusal | None:
+    """The refusal that comes first where an account is not as an entry needs it, if one does."""
     for entry in entries:
         if entry.account not in accounts:
             return refusal("unknown_account", account=entry.account)
@@ -218,6 +235,8 @@ def check_limits(entries: Sequence[Entry], accounts: Mapping[str, Account]) -> R
     An account that is beyond a limit already (by an imposed transaction) may move back towards it.
     """
     changes = _changes(entries, accounts)
+    if not changes:
+        return None
     for name, change in changes.items():
         account = accounts[name]
         if account.floor is not None and change < 0 and account.balance + change < account.floor:

@@ -1,8 +1,15 @@
-"""One commit in the making: the rows of every table, gathered from events as they are decided."""
+"""One commit in the making: the rows of every table, gathered from events as they are decided.
+
+Two kinds of rows. Those of every transaction (journal, keys, posting lists) are made as bytes of
+COPY's binary format. All others are tuples in `records`, by table: to add a projection, append its
+rows there and name the table in `store.RECORD_TABLES`.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +22,8 @@ from ledger_service.contract.events import (
 )
 from ledger_service.domain.account import parse_limit
 from ledger_service.domain.book import Book
+from ledger_service.engine import copy_format
+from ledger_service.engine.copy_format import bigint, binary
 from ledger_service.engine.merkle import Tree, leaf_hash
 
 
@@ -28,69 +37,101 @@ class Batch:
         self.first_seq = book.seq
         self.last_seq = book.seq
         self.recorded_at: dt.datetime | None = None
-        self.journal: list[tuple[Any, ...]] = []
-        self.keys: list[tuple[Any, ...]] = []
-        self.opened: list[tuple[Any, ...]] = []
+        self.journal: list[bytes] = []
+        """Parts of rows, as are `keys`: joined they are the rows."""
+        self.keys: list[bytes] = []
+        self.records: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        """Rows of other tables, by table."""
         self.changed: list[tuple[str, str, int]] = []
-        self.tiles: list[tuple[Any, ...]] = []
-        self.reversals: list[tuple[str, int, int]] = []
         self.approval: tuple[str, str, int] | None = None
         """Id, digest and `seq` of the command that consumes it, which is committed alone."""
         self._versions: dict[str, int] = {}
-        self._postings: dict[str, tuple[list[int], list[int], list[int], list[dt.date]]] = {}
+        self._postings: dict[str, tuple[list[int], list[int], list[int], list[int]]] = {}
+        """By account: `seq`, number of the entry, signed amount, day."""
         self._time_text = ""
-        self._days: dict[str, dt.date] = {}
+        self._type_and_time: dict[type[JournalEvent], bytes] = {}
+        self._days: dict[str, int] = {}
+        ledger = copy_format.text(book.ledger)
+        self._journal_row = copy_format.columns(6) + ledger
+        self._key_row = copy_format.columns(4)
+        self._ledger_column = ledger
 
     def add(
         self,
         event: JournalEvent,
         raw: bytes,
         key: tuple[bytes, bytes] | None,
-        versions: dict[str, int],
+        versions: Mapping[str, int] | None = None,
     ) -> None:
-        """Take in an event that is applied to the book. `versions`: of its accounts, before."""
-        if event.recorded_at != self._time_text:
-            self._time_text = event.recorded_at
-            self.recorded_at = dt.datetime.fromisoformat(event.recorded_at)
+        """Take in the next event. `versions`: of its accounts before it, if it is applied already."""
         hashed = leaf_hash(raw)
-        self.journal.append(
-            (self.ledger, event.seq, event_type(event), self.recorded_at, raw, hashed)
+        seq = bigint(event.seq)
+        self.journal += (
+            self._journal_row,
+            seq,
+            self._type_and_time_of(event),
+            binary(raw),
+            binary(hashed),
         )
         for tile in self._tree.append(hashed):
-            self.tiles.append((self.ledger, tile.level, tile.index, tile.hashes, tile.root))
+            self.records["tile"].append(
+                (self.ledger, tile.level, tile.index, tile.hashes, tile.root)
+            )
         self.last_seq = event.seq
         if isinstance(event, TransactionPosted):
             if key is not None:
-                self.keys.append((key[0], self.ledger, event.seq, key[1]))
+                self.keys += (
+                    self._key_row,
+                    binary(key[0]),
+                    self._ledger_column,
+                    seq,
+                    binary(key[1]),
+                )
             self._post(event, versions)
         elif isinstance(event, AccountOpened):
             self._open(event)
         elif isinstance(event, AccountChanged):
             self.changed.append((event.account, event.status, event.seq))
 
-    def _post(self, event: TransactionPosted, versions: dict[str, int]) -> None:
+    def _type_and_time_of(self, event: JournalEvent) -> bytes:
+        """Two columns that are the same for most events of a batch."""
+        if event.recorded_at != self._time_text:
+            self._time_text = event.recorded_at
+            self.recorded_at = dt.datetime.fromisoformat(event.recorded_at)
+            self._type_and_time = {}
+        found = self._type_and_time.get(type(event))
+        if found is None:
+            assert self.recorded_at is not None
+            found = copy_format.text(event_type(event)) + copy_format.moment(self.recorded_at)
+            self._type_and_time[type(event)] = found
+        return found
+
+    def _post(self, event: TransactionPosted, versions: Mapping[str, int] | None) -> None:
         day = self._days.get(event.effective_date)
         if day is None:
-            day = dt.date.fromisoformat(event.effective_date)
+            day = copy_format.day_number(dt.date.fromisoformat(event.effective_date))
             self._days[event.effective_date] = day
-        postings, known = self._postings, self._versions
-        for name, version in versions.items():
-            if name not in known:
-                known[name] = version
-                postings[name] = ([], [], [], [])
-        for number, entry in enumerate(event.entries):
-            seqs, numbers, amounts, days = postings[entry.account]
-            seqs.append(event.seq)
-            numbers.append(number)
-            amounts.append(int(entry.amount) if entry.side == "debit" else -int(entry.amount))
-            days.append(day)
+        postings, seq, number = self._postings, event.seq, 0
+        for entry in event.entries:
+            name = entry.account
+            columns = postings.get(name)
+            if columns is None:
+                columns = postings[name] = ([], [], [], [])
+                known = versions[name] if versions else self._book.accounts[name].version
+                self._versions[name] = known
+            amount = int(entry.amount)
+            columns[0].append(seq)
+            columns[1].append(number)
+            columns[2].append(amount if entry.side == "debit" else -amount)
+            columns[3].append(day)
+            number += 1
         if event.reverses is not None:
-            self.reversals.append((self.ledger, event.reverses, event.seq))
+            self.records["reversal"].append((self.ledger, event.reverses, event.seq))
 
     def _open(self, event: AccountOpened) -> None:
         limits = [parse_limit(text) for text in (event.floor, event.ceiling)]
         floor, ceiling = (None if limit is None else Decimal(limit) for limit in limits)
-        self.opened.append(
+        self.records["account"].append(
             (
                 self.ledger,
                 event.account,
@@ -107,13 +148,14 @@ class Batch:
                 event.seq,
             )
         )
+        self.records["balance"].append((self.ledger, event.seq, 0, 0, 0))
 
-    def posting_rows(self) -> list[tuple[Any, ...]]:
+    def posting_rows(self) -> list[bytes]:
         """One row per account moved: its entries in this commit."""
         accounts = self._book.accounts
+        row = copy_format.PostingRow(self.ledger)
         return [
-            (self.ledger, accounts[name].number, columns[0][-1], *columns)
-            for name, columns in self._postings.items()
+            row.encode(accounts[name].number, *columns) for name, columns in self._postings.items()
         ]
 
     def balance_columns(self) -> list[list[Any]]:
@@ -122,19 +164,14 @@ class Batch:
         Must be called before the next command is applied: balances are taken as they are.
         """
         accounts = self._book.accounts
-        numbers: list[int] = []
-        expected: list[int] = []
-        new: list[int] = []
-        debits: list[str] = []
-        credits_: list[str] = []
-        for name, version in self._versions.items():
-            account = accounts[name]
-            numbers.append(account.number)
-            expected.append(version)
-            new.append(account.version)
-            debits.append(str(account.debits))
-            credits_.append(str(account.credits))
-        return [numbers, expected, new, debits, credits_]
+        moved = [accounts[name] for name in self._versions]
+        return [
+            [account.number for account in moved],
+            list(self._versions.values()),
+            [account.version for account in moved],
+            [str(account.debits) for account in moved],
+            [str(account.credits) for account in moved],
+        ]
 
     def root(self) -> bytes:
         """Root of the tree after this batch; must be taken before the next batch grows it."""

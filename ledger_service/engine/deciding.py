@@ -42,7 +42,7 @@ class Submission(msgspec.Struct, eq=False):
     def is_exclusive(self) -> bool:
         """Whether it is committed alone: it consumes an approval, or a commit failed with it."""
         return self.attempts > 0 or any(
-            isinstance(command, ReverseTransaction) for command in self.commands
+            type(command) is ReverseTransaction for command in self.commands
         )
 
     def resolve(self, verdicts: list[Verdict]) -> None:
@@ -91,10 +91,7 @@ async def decide_all(
         else:
             found: list[Draft] = []
             for command in submission.commands:
-                draft, applied = _decide(book, command, now, submission)
-                for item in applied:
-                    _add(batch, item)
-                found.append(draft)
+                found.append(_carry_out(book, batch, command, now, submission))
                 since_yield += 1
                 if since_yield >= _YIELD_EVERY:
                     since_yield = 0
@@ -104,32 +101,44 @@ async def decide_all(
     return drafts
 
 
-def _decide(
-    book: Book, command: Command, now: dt.datetime, submission: Submission
-) -> tuple[Draft, list[Applied]]:
+def _events(
+    book: Book, command: Command, now: dt.datetime
+) -> tuple[list[JournalEvent], list[bytes]] | Draft:
+    """What a command leads to, with the canonical bytes, or the answer where it leads to nothing."""
     decision = book.decide(command, now)
     if isinstance(decision, Refusal):
-        return _refused(decision), []
+        return _refused(decision)
     if isinstance(decision, Replay):
-        return decision, []
+        return decision
     raws = [encode(event) for event in decision]
     if len(raws[0]) > EVENT_MAX_BYTES:
-        return _refused(refusal("event_too_large")), []
-    if isinstance(command, PostTransaction) and command.dry_run:
-        return Possible(raws[0]), []
-    applied: list[Applied] = []
-    for event, raw in zip(decision, raws, strict=True):
-        key = versions = None
-        if isinstance(event, TransactionPosted) and isinstance(
-            command, PostTransaction | ReverseTransaction
-        ):
-            key = command.digest, command.request_hash
-            accounts = book.accounts
-            versions = {entry.account: accounts[entry.account].version for entry in event.entries}
+        return _refused(refusal("event_too_large"))
+    if type(command) is PostTransaction and command.dry_run:
+        return Possible(raws[0])
+    return decision, raws
+
+
+def _carry_out(
+    book: Book, batch: Batch, command: Command, now: dt.datetime, submission: Submission
+) -> Draft:
+    found = _events(book, command, now)
+    if type(found) is not tuple:
+        return found  # type: ignore[return-value]
+    events, raws = found
+    key = _key(command)
+    for event, raw in zip(events, raws, strict=True):
+        # In this order: the batch takes the accounts' versions as they were before.
+        batch.add(event, raw, key)
         book.apply(event, key)
-        applied.append(Applied(event, raw, key, versions or {}))
     shown = raws[0] if submission.with_events else b""
-    return Committed(decision[0].seq, shown, replayed=False), applied
+    return Committed(events[0].seq, shown, False)  # noqa: FBT003 - not replayed
+
+
+def _key(command: Command) -> tuple[bytes, bytes] | None:
+    """Digest and request hash of a command that has an idempotency key."""
+    if type(command) is PostTransaction or type(command) is ReverseTransaction:
+        return command.digest, command.request_hash
+    return None
 
 
 def _decide_linked(
@@ -139,18 +148,31 @@ def _decide_linked(
     applied: list[Applied] = []
     drafts: list[Draft] = []
     for command in submission.commands:
-        draft, made = _decide(book, command, now, submission)
-        drafts.append(draft)
-        applied += made
-        if isinstance(draft, Refused):
+        found = _events(book, command, now)
+        if isinstance(found, tuple):
+            key = _key(command)
+            for event, raw in zip(*found, strict=True):
+                applied.append(Applied(event, raw, key, _versions(book, event)))
+                book.apply(event, key)
+            shown = found[1][0] if submission.with_events else b""
+            drafts.append(Committed(found[0][0].seq, shown, replayed=False))
+            continue
+        drafts.append(found)
+        if isinstance(found, Refused):
             _retract(book, applied)
             others = _refused(refusal("linked_batch_refused", item=len(drafts) - 1))
             verdicts: list[Draft] = list([others] * len(submission.commands))
-            verdicts[len(drafts) - 1] = draft
+            verdicts[len(drafts) - 1] = found
             return verdicts
     for item in applied:
-        _add(batch, item)
+        batch.add(item.event, item.raw, item.key, item.versions)
     return drafts
+
+
+def _versions(book: Book, event: JournalEvent) -> dict[str, int]:
+    if not isinstance(event, TransactionPosted):
+        return {}
+    return {entry.account: book.accounts[entry.account].version for entry in event.entries}
 
 
 def _retract(book: Book, applied: list[Applied]) -> None:
@@ -161,10 +183,6 @@ def _retract(book: Book, applied: list[Applied]) -> None:
             events.append(item.event)
             versions = item.versions | versions
     book.retract(events, versions)
-
-
-def _add(batch: Batch, item: Applied) -> None:
-    batch.add(item.event, item.raw, item.key, item.versions)
 
 
 def _expect_approval(batch: Batch, submission: Submission, drafts: list[Draft]) -> None:

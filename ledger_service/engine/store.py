@@ -16,12 +16,22 @@ from ledger_service.contract.events import (
 from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book, Lacks
 from ledger_service.domain.chart import Chart
+from ledger_service.engine import copy_format
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree, edge_ranges
 
 Connection = asyncpg.Connection
 PARTITION_ROWS = 16_777_216
 """Rows of a partition of the journal, as the migration makes them."""
+RECORD_TABLES = ("account", "balance", "reversal", "tile")
+"""Tables that take the rows of `Batch.records`, in the order in which they are written."""
+
+# One probe for a digest, in its own partition. `digest = any($1)` probes every partition for each.
+_KEYS_SQL = (
+    "select found.* from unnest($1::bytea[]) as wanted (digest), "
+    "lateral (select i.digest, i.seq, i.request_hash from ledger.idempotency i "
+    "where i.digest = wanted.digest limit 1) as found"
+)
 
 
 class Fenced(Exception):
@@ -110,7 +120,7 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
             lacks.accounts |= {leg[0] for leg in source.left} - book.accounts.keys()
     if lacks.digests:
         rows = await connection.fetch(
-            "select digest, seq, request_hash from ledger.idempotency where digest = any($1)",
+            _KEYS_SQL,
             list(lacks.digests),
         )
         for row in rows:
@@ -216,15 +226,12 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
                 raise ApprovalVoid
         await _copy(connection, "journal", batch.journal)
         await _copy(connection, "idempotency", batch.keys)
-        await _copy(connection, "account", batch.opened)
-        await _copy(
-            connection,
-            "balance",
-            [(batch.ledger, row[2], 0, 0, 0) for row in batch.opened],
-        )
         await _copy(connection, "posting_list", rows.postings)
-        await _copy(connection, "reversal", batch.reversals)
-        await _copy(connection, "tile", batch.tiles)
+        for table in RECORD_TABLES:
+            if records := batch.records.get(table):
+                await connection.copy_records_to_table(
+                    table, schema_name="ledger", records=records
+                )
         if batch.changed:
             await connection.executemany(
                 "update ledger.account set status = $3, status_seq = $4 "
@@ -249,9 +256,11 @@ async def _advance_head(connection: Connection, batch: Batch, root: bytes, epoch
         raise Fenced
 
 
-async def _copy(connection: Connection, table: str, rows: list[tuple[Any, ...]]) -> None:
+async def _copy(connection: Connection, table: str, rows: list[bytes]) -> None:
     if rows:
-        await connection.copy_records_to_table(table, schema_name="ledger", records=rows)
+        await connection.copy_to_table(
+            table, schema_name="ledger", source=copy_format.stream(rows), format="binary"
+        )
 
 
 async def _move_balances(connection: Connection, ledger: str, columns: list[list[Any]]) -> None:
