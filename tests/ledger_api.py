@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -93,6 +94,7 @@ class Services:
     everything: str
     owner_url: str
     logs: list[Path]
+    writer: subprocess.Popen
 
     def client(self) -> httpx.Client:
         """A client that shows the key of every role."""
@@ -101,11 +103,13 @@ class Services:
 
 
 @contextlib.contextmanager
-def processes(database: LedgerDatabase, folder: Path) -> Iterator[Services]:
+def processes(
+    database: LedgerDatabase, folder: Path, *, log_level: str = "debug"
+) -> Iterator[Services]:
     """Start writer and API on `database`; their logs are files in `folder`."""
     seed = base64.b64encode(b"l" * 32).decode()
     ports = [free_port() for _ in range(3)]
-    common = {**KEYS, "TALLYSTICK_ENV": "production", "TALLYSTICK_LOG_LEVEL": "debug"}
+    common = {**KEYS, "TALLYSTICK_ENV": "production", "TALLYSTICK_LOG_LEVEL": log_level}
     writer = {
         **common,
         "TALLYSTICK_DATABASE_URL": database.url("writer"),
@@ -133,7 +137,7 @@ def processes(database: LedgerDatabase, folder: Path) -> Iterator[Services]:
     ):
         wait_ready(writing, logs[0], lambda: probes.http(f"http://127.0.0.1:{ports[1]}/readyz"))
         wait_ready(serving_api, logs[1], lambda: probes.http(f"{url}/readyz"))
-        yield Services(url, everything, database.owner_url, logs)
+        yield Services(url, everything, database.owner_url, logs, writing)
 
 
 async def _key_of_every_role(owner_url: str) -> str:

@@ -128,13 +128,13 @@ TEMPLATE = "tallystick_template"
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[Postgres]:
-    """A fresh PostgreSQL, fast instead of durable."""
+def postgres(folder: Path, *, durable: bool = False) -> Iterator[Postgres]:
+    """A fresh PostgreSQL, fast instead of durable unless told otherwise."""
     secret = folder / "postgres.password"
     folder.mkdir(parents=True, exist_ok=True)
     secret.write_text(password())
     secret.chmod(0o600)
-    server = PostgresServer(folder / "postgres", free_port(), secret, durable=False)
+    server = PostgresServer(folder / "postgres", free_port(), secret, durable=durable)
     server.prepare()
     log = folder / "postgres.log"
     with running(server.command(), log, stop=signal.SIGINT) as process:

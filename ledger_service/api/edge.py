@@ -18,7 +18,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ledger_service.api.problems import Problem, render
+from ledger_service.api.problems import Problem, problem_of, render
 from ledger_service.api.who import route_template
 
 _log = structlog.get_logger()
@@ -69,8 +69,8 @@ class Edge:
             except ClientDisconnect:
                 status = 499
             except Exception as error:  # noqa: BLE001 - the last catch
-                problem = error if isinstance(error, Problem) else Problem("internal_error")
-                if problem.status >= 500:
+                problem = problem_of(error)
+                if problem.code == "internal_error":
                     _log_failure(error)
                 if status:
                     # The answer is under way: cutting it off says that it is not whole.

@@ -38,12 +38,16 @@ async def _post_one(request: Request, ledger: str, command: Command) -> Response
     if isinstance(verdict, Refused) and verdict.code == "idempotency_conflict":
         verdict.detail["difference"] = await _difference(request, ledger, command, verdict.detail)
     found = settled(verdict)
-    body = msgspec.json.decode(found.event_bytes)
     if not isinstance(found, Committed):
-        return JSONResponse({**body, "dry_run": True})
+        return JSONResponse({**msgspec.json.decode(found.event_bytes), "dry_run": True})
+    # The event's canonical bytes are the answer.
     if found.replayed:
-        return JSONResponse(body, headers={"Idempotent-Replayed": "true"})
-    return JSONResponse(body, status_code=201)
+        return _json(found.event_bytes, headers={"Idempotent-Replayed": "true"})
+    return _json(found.event_bytes, status_code=201)
+
+
+def _json(content: bytes, **options: Any) -> Response:
+    return Response(content, media_type="application/json", **options)
 
 
 async def _difference(
@@ -76,7 +80,7 @@ async def post_transaction(
 @router.post("/v1/ledgers/{ledger}/transactions:batch", max_body_size=BATCH_MAX_BYTES)
 async def post_batch(
     ledger: str, who: Annotated[Principal, require("transactions.post")], request: Request
-) -> dict[str, Any]:
+) -> Response:
     """Post many transactions in order; a verdict for each. `linked`: all of them or none."""
     body = await posting_bodies.read(request, posting_bodies.TransactionsBody)
     decoded = [_command(raw, ledger, who) for raw in body.transactions]
@@ -84,7 +88,11 @@ async def post_batch(
     if body.linked and problems:
         raise problems[0]
     results = await _submit_decoded(request.app.state.ledger, ledger, decoded, linked=body.linked)
-    return {"results": [item(result) for result in results]}
+    return _json(msgspec.json.encode({"results": [item(result) for result in results]}))
+
+
+HOT = (post_transaction, post_batch)
+"""Served by `hot_routes`."""
 
 
 def _command(raw: bytes | msgspec.Raw, ledger: str, who: Principal) -> PostTransaction | Problem:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -47,7 +46,7 @@ from ledger_service.domain.commands import (
     VoidHold,
 )
 from ledger_service.domain.errors import Refusal, refusal
-from ledger_service.domain.hold import Hold, hold
+from ledger_service.domain.hold import Hold, State, hold
 from ledger_service.domain.opening import (
     Terms,
     open_account,
@@ -114,7 +113,9 @@ class Book:
         """By last day: what a period's closing states. Good for the next command alone."""
         self._before: _Before | None = None
         self._dates: dict[str, tuple[str, str]] = {}
-        self._now: tuple[dt.datetime | None, str] = (None, "")
+        self._now: dt.datetime | None = None
+        self.now_text = ""
+        """Canonical text of the moment at which a command is decided."""
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -185,9 +186,9 @@ class Book:
 
     def decide(self, command: Command, now: dt.datetime) -> Decision:
         """What `command` leads to at the time `now`. Changes nothing that a caller can see."""
-        if now is not self._now[0]:
-            self._now = now, events.timestamp(now)
-        recorded_at = max(self._now[1], self.recorded_at)
+        if now is not self._now:
+            self._now, self.now_text = now, events.timestamp(now)
+        recorded_at = max(self.now_text, self.recorded_at)
         if not isinstance(command, Keyed):
             return self._decide_keyless(command, now, recorded_at)
         if self.terms is None:
@@ -316,6 +317,15 @@ class Book:
         else:
             self.periods.apply(event)
 
+    def touched(self, event: JournalEvent) -> Iterable[str]:
+        """The accounts that an event will move, posted or pending; some may be named twice."""
+        if isinstance(event, TransactionPosted | HoldPlaced | HoldReleased):
+            for entry in event.entries:
+                yield entry.account
+        if isinstance(event, TransactionPosted) and event.captures is not None:
+            # a small part of a hold may leave a leg out, whose rest is released all the same
+            yield from (leg[0] for leg in self.holds[event.captures].left)
+
     def _post(self, event: TransactionPosted) -> None:
         for entry in event.entries:
             account = self._touch(entry.account, event.seq)
@@ -343,9 +353,7 @@ class Book:
             else:
                 account.pending_credits += sign * int(entry.amount)
 
-    def _release(
-        self, number: int, seq: int, state: Literal["captured", "voided", "expired"]
-    ) -> None:
+    def _release(self, number: int, seq: int, state: State) -> None:
         self._keep_hold(number)
         held = self.holds[number]
         rest = legs.part(held.left, None)
@@ -409,19 +417,11 @@ class Book:
             source.take(reversal.entries)
         self.originals[event.seq] = source
 
-    def load_hold(
-        self, event: HoldPlaced, changes: Sequence[TransactionPosted | HoldReleased]
-    ) -> None:
-        """Remember a hold, and what was captured and released of it so far, in order."""
+    def load_hold(self, event: HoldPlaced, left: Sequence[int], state: State, version: int) -> None:
+        """Remember a hold: what is left of each leg, in their order, and what became of it."""
         held = hold(event)
-        for change in changes:
-            held.take(change.entries)
-            held.version = change.seq
-            if isinstance(change, HoldReleased):
-                held.state = change.cause
-            elif change.ends_hold:
-                held.take(legs.part(held.left, None))
-                held.state = "captured"
+        held.left = dict(zip(held.left, left, strict=True))
+        held.state, held.version = state, version
         self.holds[event.seq] = held
 
     def load_ledger(

@@ -46,7 +46,7 @@ def decide(
     book: Book, terms: Terms, command: OfPeriod, now: dt.datetime, recorded_at: str
 ) -> list[JournalEvent] | Refusal | int:
     """The event of a period; its `seq` where it was decided before."""
-    day = _day_of(command)
+    day = day_of(command)
     if not period.is_day(day):
         return refusal("bad_day")
     periods = book.periods
@@ -68,10 +68,11 @@ def decide(
     return problem or [_event(book, command, recorded_at)]
 
 
-def _day_of(command: OfPeriod) -> str:
-    if isinstance(command, SoftClosePeriod | ClosePeriod):
-        return command.through
-    return command.since if isinstance(command, ReopenPeriod) else command.day
+def day_of(asked: OfPeriod | period.PeriodEvent) -> str:
+    """The day that a command or event of a period names."""
+    if isinstance(asked, SoftClosePeriod | ClosePeriod | PeriodSoftClosed | PeriodClosed):
+        return asked.through
+    return asked.since if isinstance(asked, ReopenPeriod | PeriodReopened) else asked.day
 
 
 def _done(periods: period.Periods, command: OfPeriod) -> int | None:

@@ -284,22 +284,21 @@ def _when(
     What the outside world imposes is booked all the same: it then counts from now on, which is
     never closed, and keeps the day for which it was imposed as its value date.
     """
-    moment = now
+    moment, text = now, book.now_text
     if effective_at is not None:
         parsed = transaction.parse_moment(effective_at)
         if parsed is None:
             return refusal("bad_effective_at")
-        moment = parsed
-        if moment > now + transaction.MAX_AHEAD:
+        if parsed > now + transaction.MAX_AHEAD:
             return refusal("effective_in_future")
-    text = timestamp(moment)
+        moment, text = parsed, timestamp(parsed)
     day, business = book.dates(terms, moment, text)
     code = book.periods.why_not(day, is_correction=is_correction)
     if code is None:
         return _When(text, day, business)
     if not imposed:
         return refusal(code, day=day, first_open_day=book.periods.first_open_day())
-    text = timestamp(now)
+    text = book.now_text
     return _When(text, *book.dates(terms, now, text), value_date=day)
 
 
@@ -310,6 +309,17 @@ def check_accounts(
 
     What the outside world imposes is booked whatever an account's status.
     """
+    for entry in entries:
+        account = accounts.get(entry.account)
+        if account is None or account.currency != entry.currency or account.status != "open":
+            return _why_not(entries, accounts, imposed=imposed)
+    return None
+
+
+def _why_not(
+    entries: Sequence[Entry], accounts: Mapping[str, Account], *, imposed: bool
+) -> Refusal | None:
+    """The refusal that comes first where an account is not as an entry needs it, if one does."""
     for entry in entries:
         if entry.account not in accounts:
             return refusal("unknown_account", account=entry.account)
@@ -400,6 +410,8 @@ def check_limits(moves: Moves, accounts: Mapping[str, Account]) -> Refusal | Non
     account that is beyond a limit already may move back towards it.
     """
     changes = _changes(moves, accounts)
+    if not changes:
+        return None
     for name, (change, _) in changes.items():
         account = accounts[name]
         if account.floor is not None and change < 0 and account.secured + change < account.floor:

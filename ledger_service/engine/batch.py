@@ -1,20 +1,33 @@
-"""One commit in the making: the rows of every table, gathered from events as they are decided."""
+"""One commit in the making: the rows of every table, gathered from events as they are decided.
+
+Two kinds of rows. Those of every transaction (journal, keys, posting lists) are made as bytes of
+COPY's binary format. All others are tuples in `records`, by table: to add a projection, append its
+rows there and name the table in `store.RECORD_TABLES`.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from ledger_service.contract.events import (
     AccountChanged,
     AccountOpened,
+    HoldPlaced,
+    HoldReleased,
     JournalEvent,
+    LedgerOpened,
     TransactionPosted,
     event_type,
 )
 from ledger_service.domain.account import parse_limit
 from ledger_service.domain.book import Book
+from ledger_service.domain.closing import day_of
+from ledger_service.engine import copy_format
+from ledger_service.engine.copy_format import bigint, binary
 from ledger_service.engine.merkle import Tree, leaf_hash
 
 
@@ -28,69 +41,117 @@ class Batch:
         self.first_seq = book.seq
         self.last_seq = book.seq
         self.recorded_at: dt.datetime | None = None
-        self.journal: list[tuple[Any, ...]] = []
-        self.keys: list[tuple[Any, ...]] = []
-        self.opened: list[tuple[Any, ...]] = []
+        self.journal: list[bytes] = []
+        """Parts of rows, as are `keys`: joined they are the rows."""
+        self.keys: list[bytes] = []
+        self.records: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        """Rows of other tables, by table."""
         self.changed: list[tuple[str, str, int]] = []
-        self.tiles: list[tuple[Any, ...]] = []
-        self.reversals: list[tuple[str, int, int]] = []
         self.approval: tuple[str, str, int] | None = None
         """Id, digest and `seq` of the command that consumes it, which is committed alone."""
         self._versions: dict[str, int] = {}
-        self._postings: dict[str, tuple[list[int], list[int], list[int], list[dt.date]]] = {}
+        """Of the accounts moved, before this commit."""
+        self._holds: dict[int, bool] = {}
+        """Holds that are new here, and those that others placed, by `seq`."""
+        self._postings: dict[str, tuple[list[int], list[int], list[int], list[int]]] = {}
+        """By account: `seq`, number of the entry, signed amount, day."""
         self._time_text = ""
-        self._days: dict[str, dt.date] = {}
+        self._type_and_time: dict[type[JournalEvent], bytes] = {}
+        self._days: dict[str, int] = {}
+        ledger = copy_format.text(book.ledger)
+        self._journal_row = copy_format.columns(6) + ledger
+        self._key_row = copy_format.columns(4)
+        self._ledger_column = ledger
 
     def add(
         self,
         event: JournalEvent,
         raw: bytes,
         key: tuple[bytes, bytes] | None,
-        versions: dict[str, int],
+        versions: Mapping[str, int] | None = None,
     ) -> None:
-        """Take in an event that is applied to the book. `versions`: of its accounts, before."""
-        if event.recorded_at != self._time_text:
-            self._time_text = event.recorded_at
-            self.recorded_at = dt.datetime.fromisoformat(event.recorded_at)
+        """Take in the next event. `versions`: of its accounts before it, if it is applied already."""
         hashed = leaf_hash(raw)
-        self.journal.append(
-            (self.ledger, event.seq, event_type(event), self.recorded_at, raw, hashed)
+        seq = bigint(event.seq)
+        self.journal += (
+            self._journal_row,
+            seq,
+            self._type_and_time_of(event),
+            binary(raw),
+            binary(hashed),
         )
         for tile in self._tree.append(hashed):
-            self.tiles.append((self.ledger, tile.level, tile.index, tile.hashes, tile.root))
+            self.records["tile"].append(
+                (self.ledger, tile.level, tile.index, tile.hashes, tile.root)
+            )
         self.last_seq = event.seq
+        if key is not None:
+            self.keys += (self._key_row, binary(key[0]), self._ledger_column, seq, binary(key[1]))
         if isinstance(event, TransactionPosted):
-            if key is not None:
-                self.keys.append((key[0], self.ledger, event.seq, key[1]))
             self._post(event, versions)
+        elif isinstance(event, HoldPlaced | HoldReleased):
+            self._touch(event, versions)
+            if isinstance(event, HoldPlaced):
+                self._holds[event.seq] = True
+            else:
+                self._holds.setdefault(event.hold, False)
         elif isinstance(event, AccountOpened):
             self._open(event)
         elif isinstance(event, AccountChanged):
             self.changed.append((event.account, event.status, event.seq))
+        elif not isinstance(event, LedgerOpened):
+            day = dt.date.fromisoformat(day_of(event))
+            self.records["period"].append((self.ledger, event.seq, event_type(event), day))
 
-    def _post(self, event: TransactionPosted, versions: dict[str, int]) -> None:
+    def _touch(self, event: JournalEvent, versions: Mapping[str, int] | None) -> None:
+        """Take down the versions of accounts on which an event changes what is pending."""
+        accounts, known = self._book.accounts, self._versions
+        for name in self._book.touched(event):
+            if name not in known:
+                known[name] = versions[name] if versions else accounts[name].version
+
+    def _type_and_time_of(self, event: JournalEvent) -> bytes:
+        """Two columns that are the same for most events of a batch."""
+        if event.recorded_at != self._time_text:
+            self._time_text = event.recorded_at
+            self.recorded_at = dt.datetime.fromisoformat(event.recorded_at)
+            self._type_and_time = {}
+        found = self._type_and_time.get(type(event))
+        if found is None:
+            moment = dt.datetime.fromisoformat(event.recorded_at)
+            found = copy_format.text(event_type(event)) + copy_format.moment(moment)
+            self._type_and_time[type(event)] = found
+        return found
+
+    def _post(self, event: TransactionPosted, versions: Mapping[str, int] | None) -> None:
         day = self._days.get(event.effective_date)
         if day is None:
-            day = dt.date.fromisoformat(event.effective_date)
+            day = copy_format.day_number(dt.date.fromisoformat(event.effective_date))
             self._days[event.effective_date] = day
-        postings, known = self._postings, self._versions
-        for name, version in versions.items():
-            if name not in known:
-                known[name] = version
-                postings[name] = ([], [], [], [])
+        postings, seq = self._postings, event.seq
         for number, entry in enumerate(event.entries):
-            seqs, numbers, amounts, days = postings[entry.account]
-            seqs.append(event.seq)
-            numbers.append(number)
-            amounts.append(int(entry.amount) if entry.side == "debit" else -int(entry.amount))
-            days.append(day)
+            name = entry.account
+            columns = postings.get(name)
+            if columns is None:
+                columns = postings[name] = ([], [], [], [])
+                known = versions[name] if versions else self._book.accounts[name].version
+                self._versions.setdefault(name, known)
+            amount = int(entry.amount)
+            columns[0].append(seq)
+            columns[1].append(number)
+            columns[2].append(amount if entry.side == "debit" else -amount)
+            columns[3].append(day)
         if event.reverses is not None:
-            self.reversals.append((self.ledger, event.reverses, event.seq))
+            self.records["reversal"].append((self.ledger, event.reverses, event.seq))
+        if event.captures is not None:
+            self._touch(event, versions)
+            self._holds.setdefault(event.captures, False)
+            self.records["capture"].append((self.ledger, event.captures, event.seq))
 
     def _open(self, event: AccountOpened) -> None:
         limits = [parse_limit(text) for text in (event.floor, event.ceiling)]
         floor, ceiling = (None if limit is None else Decimal(limit) for limit in limits)
-        self.opened.append(
+        self.records["account"].append(
             (
                 self.ledger,
                 event.account,
@@ -107,34 +168,44 @@ class Batch:
                 event.seq,
             )
         )
+        self.records["balance"].append((self.ledger, event.seq, 0, 0, 0, 0, 0))
 
-    def posting_rows(self) -> list[tuple[Any, ...]]:
+    def posting_rows(self) -> list[bytes]:
         """One row per account moved: its entries in this commit."""
         accounts = self._book.accounts
+        row = copy_format.PostingRow(self.ledger)
         return [
-            (self.ledger, accounts[name].number, columns[0][-1], *columns)
-            for name, columns in self._postings.items()
+            row.encode(accounts[name].number, *columns) for name, columns in self._postings.items()
         ]
 
     def balance_columns(self) -> list[list[Any]]:
-        """Account numbers, expected versions, new versions, debits and credits (as text).
+        """Account numbers, expected versions, new versions; debits, credits, pending debits and
+        pending credits (as text).
 
         Must be called before the next command is applied: balances are taken as they are.
         """
         accounts = self._book.accounts
-        numbers: list[int] = []
-        expected: list[int] = []
-        new: list[int] = []
-        debits: list[str] = []
-        credits_: list[str] = []
-        for name, version in self._versions.items():
-            account = accounts[name]
-            numbers.append(account.number)
-            expected.append(version)
-            new.append(account.version)
-            debits.append(str(account.debits))
-            credits_.append(str(account.credits))
-        return [numbers, expected, new, debits, credits_]
+        moved = [accounts[name] for name in self._versions]
+        return [
+            [account.number for account in moved],
+            list(self._versions.values()),
+            [account.version for account in moved],
+            [str(account.debits) for account in moved],
+            [str(account.credits) for account in moved],
+            [str(account.pending_debits) for account in moved],
+            [str(account.pending_credits) for account in moved],
+        ]
+
+    def hold_rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        """Rows of new holds, and of those that changed, as they stand; taken as balances are."""
+        accounts, new, changed = self._book.accounts, [], []
+        for seq, is_new in self._holds.items():
+            held = self._book.holds[seq]
+            legs = [accounts[leg[0]].number for leg in held.left]
+            left = [held.left[leg] if leg[1] == "debit" else -held.left[leg] for leg in held.left]
+            row = (self.ledger, seq, held.state, held.version, held.expires_at, legs, left)
+            (new if is_new else changed).append(row)
+        return new, changed
 
     def root(self) -> bytes:
         """Root of the tree after this batch; must be taken before the next batch grows it."""

@@ -9,13 +9,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ledger_service.contract.events import EVENT_MAX_BYTES, JournalEvent, TransactionPosted, encode
+from ledger_service.contract.events import EVENT_MAX_BYTES, JournalEvent, encode
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.commands import (
+    ClosePeriod,
     Command,
+    Keyed,
+    PlaceHold,
     PostTransaction,
+    ReopenPeriod,
     ReverseTransaction,
-    reversal_digest,
+    approval_of,
 )
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.engine.batch import Batch
@@ -40,10 +44,10 @@ class Submission(msgspec.Struct, eq=False):
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether it is committed alone: it consumes an approval, or a commit failed with it."""
-        return self.attempts > 0 or any(
-            isinstance(command, ReverseTransaction) for command in self.commands
-        )
+        """Whether it is committed alone: it consumes an approval, states what the books hold, or a
+        commit failed with it.
+        """
+        return self.attempts > 0 or any(map(_is_exclusive, self.commands))
 
     def resolve(self, verdicts: list[Verdict]) -> None:
         """Answer, unless the caller has gone."""
@@ -55,6 +59,12 @@ class Submission(msgspec.Struct, eq=False):
         return [Unknown(lookup_of(command)) for command in self.commands]
 
 
+def _is_exclusive(command: Command) -> bool:
+    if type(command) is PostTransaction:
+        return command.corrects is not None
+    return isinstance(command, ReverseTransaction | ReopenPeriod | ClosePeriod)
+
+
 class Applied(msgspec.Struct):
     """An event in the book that is not in a batch yet."""
 
@@ -62,6 +72,7 @@ class Applied(msgspec.Struct):
     raw: bytes
     key: tuple[bytes, bytes] | None
     versions: dict[str, int]
+    """Of the accounts it touched, before."""
 
 
 Draft = Committed | Replay | Refused | Possible
@@ -70,7 +81,7 @@ Draft = Committed | Replay | Refused | Possible
 
 def lookup_of(command: Command) -> str:
     """By what a command's effect can be found: the digest of its key, or its subject."""
-    if isinstance(command, PostTransaction | ReverseTransaction):
+    if isinstance(command, Keyed):
         return command.digest.hex()
     return getattr(command, "account", None) or getattr(command, "ledger", "")
 
@@ -91,10 +102,7 @@ async def decide_all(
         else:
             found: list[Draft] = []
             for command in submission.commands:
-                draft, applied = _decide(book, command, now, submission)
-                for item in applied:
-                    _add(batch, item)
-                found.append(draft)
+                found.append(_carry_out(book, batch, command, now, submission))
                 since_yield += 1
                 if since_yield >= _YIELD_EVERY:
                     since_yield = 0
@@ -104,32 +112,42 @@ async def decide_all(
     return drafts
 
 
-def _decide(
-    book: Book, command: Command, now: dt.datetime, submission: Submission
-) -> tuple[Draft, list[Applied]]:
+def _events(
+    book: Book, command: Command, now: dt.datetime
+) -> tuple[list[JournalEvent], list[bytes]] | Draft:
+    """What a command leads to, with the canonical bytes, or the answer where it leads to nothing."""
     decision = book.decide(command, now)
     if isinstance(decision, Refusal):
-        return _refused(decision), []
+        return _refused(decision)
     if isinstance(decision, Replay):
-        return decision, []
+        return decision
     raws = [encode(event) for event in decision]
     if len(raws[0]) > EVENT_MAX_BYTES:
-        return _refused(refusal("event_too_large")), []
-    if isinstance(command, PostTransaction) and command.dry_run:
-        return Possible(raws[0]), []
-    applied: list[Applied] = []
-    for event, raw in zip(decision, raws, strict=True):
-        key = versions = None
-        if isinstance(event, TransactionPosted) and isinstance(
-            command, PostTransaction | ReverseTransaction
-        ):
-            key = command.digest, command.request_hash
-            accounts = book.accounts
-            versions = {entry.account: accounts[entry.account].version for entry in event.entries}
+        return _refused(refusal("event_too_large"))
+    if isinstance(command, PostTransaction | PlaceHold) and command.dry_run:
+        return Possible(raws[0])
+    return decision, raws
+
+
+def _carry_out(
+    book: Book, batch: Batch, command: Command, now: dt.datetime, submission: Submission
+) -> Draft:
+    found = _events(book, command, now)
+    if type(found) is not tuple:
+        return found  # type: ignore[return-value]
+    events, raws = found
+    key = _key(command)
+    for event, raw in zip(events, raws, strict=True):
+        # In this order: the batch takes the accounts' versions as they were before.
+        batch.add(event, raw, key)
         book.apply(event, key)
-        applied.append(Applied(event, raw, key, versions or {}))
     shown = raws[0] if submission.with_events else b""
-    return Committed(decision[0].seq, shown, replayed=False), applied
+    return Committed(events[0].seq, shown, False)  # noqa: FBT003 - not replayed
+
+
+def _key(command: Command) -> tuple[bytes, bytes] | None:
+    """Digest and request hash of a command that has an idempotency key."""
+    return (command.digest, command.request_hash) if isinstance(command, Keyed) else None
 
 
 def _decide_linked(
@@ -138,41 +156,39 @@ def _decide_linked(
     """All or nothing: the first refusal takes back what came before it."""
     applied: list[Applied] = []
     drafts: list[Draft] = []
+    book.begin()
     for command in submission.commands:
-        draft, made = _decide(book, command, now, submission)
-        drafts.append(draft)
-        applied += made
-        if isinstance(draft, Refused):
-            _retract(book, applied)
+        found = _events(book, command, now)
+        if isinstance(found, tuple):
+            key = _key(command)
+            for event, raw in zip(*found, strict=True):
+                versions = {name: book.accounts[name].version for name in book.touched(event)}
+                applied.append(Applied(event, raw, key, versions))
+                book.apply(event, key)
+            shown = found[1][0] if submission.with_events else b""
+            drafts.append(Committed(found[0][0].seq, shown, replayed=False))
+            continue
+        drafts.append(found)
+        if isinstance(found, Refused):
+            book.take_back()
             others = _refused(refusal("linked_batch_refused", item=len(drafts) - 1))
             verdicts: list[Draft] = list([others] * len(submission.commands))
-            verdicts[len(drafts) - 1] = draft
+            verdicts[len(drafts) - 1] = found
             return verdicts
+    book.keep()
     for item in applied:
-        _add(batch, item)
+        batch.add(item.event, item.raw, item.key, item.versions)
     return drafts
 
 
-def _retract(book: Book, applied: list[Applied]) -> None:
-    versions: dict[str, int] = {}
-    events: list[TransactionPosted] = []
-    for item in applied:
-        if isinstance(item.event, TransactionPosted):
-            events.append(item.event)
-            versions = item.versions | versions
-    book.retract(events, versions)
-
-
-def _add(batch: Batch, item: Applied) -> None:
-    batch.add(item.event, item.raw, item.key, item.versions)
-
-
 def _expect_approval(batch: Batch, submission: Submission, drafts: list[Draft]) -> None:
-    """A reversal's approval is consumed in the commit of the reversal."""
+    """What needs an approval consumes it in its own commit."""
+    if not submission.is_exclusive:
+        return
     for command, draft in zip(submission.commands, drafts, strict=True):
-        if isinstance(command, ReverseTransaction) and isinstance(draft, Committed):
-            digest = reversal_digest(batch.ledger, command)
-            batch.approval = command.approval, digest, draft.seq
+        approval = approval_of(batch.ledger, command)
+        if approval is not None and isinstance(draft, Committed):
+            batch.approval = *approval, draft.seq
 
 
 def _refused(found: Refusal) -> Refused:

@@ -57,10 +57,13 @@ class Tree:
         self._stack.append((height, hashed))
         return made
 
-    def append(self, hashed: bytes) -> list[Tile]:
+    def append(self, hashed: bytes) -> Sequence[Tile]:
         """Add a leaf by its hash; gives the tiles that it fills."""
         self._edges[0].append(hashed)
         self.size += 1
+        if self.size & 1:
+            self._stack.append((0, hashed))
+            return ()
         made = self._push(0, hashed)
         if self.size % TILE_WIDTH:
             return []

@@ -268,4 +268,7 @@ async def _serve() -> None:
 def main() -> None:
     """Run until SIGTERM."""
     logs.configure("writer", environment.read("TALLYSTICK_LOG_LEVEL"))
+    import gc
+
+    gc.disable()
     uvloop.run(_serve())

@@ -8,20 +8,34 @@ from typing import Any
 import asyncpg
 
 from ledger_service.contract.events import (
+    HoldPlaced,
     LedgerOpened,
     TransactionPosted,
+    TrialLine,
     decode_journal,
     timestamp,
 )
 from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book, Lacks
 from ledger_service.domain.chart import Chart
+from ledger_service.domain.closing import Books
+from ledger_service.domain.period import PeriodEvent
+from ledger_service.engine import copy_format
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree, edge_ranges
 
 Connection = asyncpg.Connection
 PARTITION_ROWS = 16_777_216
 """Rows of a partition of the journal, as the migration makes them."""
+RECORD_TABLES = ("account", "balance", "reversal", "capture", "period", "tile")
+"""Tables that take the rows of `Batch.records`, in the order in which they are written."""
+
+# One probe for a digest, in its own partition. `digest = any($1)` probes every partition for each.
+_KEYS_SQL = (
+    "select found.* from unnest($1::bytea[]) as wanted (digest), "
+    "lateral (select i.digest, i.seq, i.request_hash from ledger.idempotency i "
+    "where i.digest = wanted.digest limit 1) as found"
+)
 
 
 class Fenced(Exception):
@@ -69,8 +83,19 @@ async def take_over(
         opened = decode_journal(raw or b"null")
         if not isinstance(opened, LedgerOpened):
             raise ValueError(f"the first event of {ledger} does not open it")
-        book.load_ledger(opened, seq, timestamp(row["recorded_at"]))
+        closed = await _load_periods(connection, ledger)
+        book.load_ledger(opened, seq, timestamp(row["recorded_at"]), closed)
     return row["epoch"], book, await _load_tree(connection, ledger, seq)
+
+
+async def _load_periods(connection: Connection, ledger: str) -> list[PeriodEvent]:
+    rows = await connection.fetch(
+        "select j.bytes from ledger.period p join ledger.journal j using (ledger, seq) "
+        "where p.ledger = $1 order by p.seq",
+        ledger,
+    )
+    found = [decode_journal(row["bytes"]) for row in rows]
+    return [event for event in found if isinstance(event, PeriodEvent)]
 
 
 async def _load_tree(connection: Connection, ledger: str, size: int) -> Tree:
@@ -108,9 +133,13 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
         source = book.originals.get(seq)
         if source is not None:
             lacks.accounts |= {leg[0] for leg in source.left} - book.accounts.keys()
+    if lacks.holds:
+        await _load_holds(connection, book, lacks)
+    for through in lacks.closings:
+        book.closings[through] = await _books(connection, book, through)
     if lacks.digests:
         rows = await connection.fetch(
-            "select digest, seq, request_hash from ledger.idempotency where digest = any($1)",
+            _KEYS_SQL,
             list(lacks.digests),
         )
         for row in rows:
@@ -122,8 +151,8 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
 async def _load_accounts(connection: Connection, book: Book, names: Iterable[str]) -> None:
     rows = await connection.fetch(
         "select a.account, a.number, a.currency, a.normal_side, a.custodial, a.owner, a.floor, "
-        "a.ceiling, a.status, a.status_seq, b.debits, b.credits, b.version "
-        "from ledger.account a join ledger.balance b using (ledger, number) "
+        "a.ceiling, a.status, a.status_seq, b.debits, b.credits, b.pending_debits, "
+        "b.pending_credits, b.version from ledger.account a join ledger.balance b using (ledger, number) "
         "where a.ledger = $1 and a.account = any($2)",
         book.ledger,
         list(names),
@@ -141,6 +170,8 @@ async def _load_accounts(connection: Connection, book: Book, names: Iterable[str
             row["status_seq"],
             int(row["debits"]),
             int(row["credits"]),
+            int(row["pending_debits"]),
+            int(row["pending_credits"]),
             row["version"],
         )
 
@@ -157,6 +188,63 @@ async def _load_original(connection: Connection, book: Book, seq: int) -> None:
     posted = [event for event in found if isinstance(event, TransactionPosted)]
     if posted and posted[0].seq == seq:
         book.load_original(posted[0], posted[1:])
+
+
+async def _load_holds(connection: Connection, book: Book, lacks: Lacks) -> None:
+    rows = await connection.fetch(
+        "select h.amounts, h.state, h.version, j.bytes "
+        "from ledger.hold h join ledger.journal j using (ledger, seq) "
+        "where h.ledger = $1 and h.seq = any($2)",
+        book.ledger,
+        list(lacks.holds),
+    )
+    for row in rows:
+        event = decode_journal(row["bytes"])
+        if isinstance(event, HoldPlaced):
+            left = [abs(amount) for amount in row["amounts"]]
+            book.load_hold(event, left, row["state"], row["version"])
+            lacks.accounts |= {entry.account for entry in event.entries} - book.accounts.keys()
+
+
+async def _books(connection: Connection, book: Book, through: str) -> Books:
+    """What the closing of a period up to `through` states. Nothing is being committed meanwhile.
+
+    Errors: ValueError where the books do not balance: then nothing may be closed.
+    """
+    rows = await connection.fetch(
+        "select a.gl_code, a.account_class, a.custodial, a.currency, "
+        "coalesce(sum(u.amount) filter (where u.amount > 0), 0) as debits, "
+        "coalesce(-sum(u.amount) filter (where u.amount < 0), 0) as credits "
+        "from ledger.account a left join (ledger.posting_list p cross join lateral "
+        "  unnest(p.amounts, p.effective_dates) as u (amount, effective_date)) "
+        "on p.ledger = a.ledger and p.number = a.number and u.effective_date <= $2 "
+        "where a.ledger = $1 group by 1, 2, 3, 4 order by 1, 2, 3, 4",
+        book.ledger,
+        through,
+    )
+    sums: dict[str, int] = {}
+    for row in rows:
+        difference = int(row["debits"]) - int(row["credits"])
+        sums[row["currency"]] = sums.get(row["currency"], 0) + difference
+    if any(sums.values()):
+        raise ValueError(f"debits and credits of {book.ledger} differ up to {through}: {sums}")
+    stated = await connection.fetchrow(
+        "select seq, root from ledger.head where ledger = $1", book.ledger
+    )
+    if stated is None or stated["seq"] != book.seq:
+        raise Fenced
+    lines = [
+        TrialLine(
+            row["gl_code"],
+            row["account_class"],
+            row["custodial"],
+            row["currency"],
+            str(int(row["debits"])),
+            str(int(row["credits"])),
+        )
+        for row in rows
+    ]
+    return Books(lines, stated["root"].hex(), ["debits_equal_credits"])
 
 
 async def read_events(connection: Any, ledger: str, seqs: Iterable[int]) -> dict[int, bytes]:
@@ -191,6 +279,7 @@ class Rows:
         self.batch = batch
         self.postings = batch.posting_rows()
         self.balances = batch.balance_columns()
+        self.new_holds, self.changed_holds = batch.hold_rows()
         self.root = batch.root()
 
 
@@ -216,20 +305,25 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
                 raise ApprovalVoid
         await _copy(connection, "journal", batch.journal)
         await _copy(connection, "idempotency", batch.keys)
-        await _copy(connection, "account", batch.opened)
-        await _copy(
-            connection,
-            "balance",
-            [(batch.ledger, row[2], 0, 0, 0) for row in batch.opened],
-        )
         await _copy(connection, "posting_list", rows.postings)
-        await _copy(connection, "reversal", batch.reversals)
-        await _copy(connection, "tile", batch.tiles)
+        for table in RECORD_TABLES:
+            if records := batch.records.get(table):
+                await connection.copy_records_to_table(table, schema_name="ledger", records=records)
         if batch.changed:
             await connection.executemany(
                 "update ledger.account set status = $3, status_seq = $4 "
                 "where ledger = $1 and account = $2",
                 [(batch.ledger, *change) for change in batch.changed],
+            )
+        if rows.new_holds:
+            await connection.copy_records_to_table(
+                "hold", schema_name="ledger", records=rows.new_holds
+            )
+        if rows.changed_holds:
+            await connection.executemany(
+                "update ledger.hold set state = $3, version = $4, expires_at = $5, numbers = $6, "
+                "amounts = $7 where ledger = $1 and seq = $2",
+                rows.changed_holds,
             )
         await _move_balances(connection, batch.ledger, rows.balances)
 
@@ -249,9 +343,11 @@ async def _advance_head(connection: Connection, batch: Batch, root: bytes, epoch
         raise Fenced
 
 
-async def _copy(connection: Connection, table: str, rows: list[tuple[Any, ...]]) -> None:
+async def _copy(connection: Connection, table: str, rows: list[bytes]) -> None:
     if rows:
-        await connection.copy_records_to_table(table, schema_name="ledger", records=rows)
+        await connection.copy_to_table(
+            table, schema_name="ledger", source=copy_format.stream(rows), format="binary"
+        )
 
 
 async def _move_balances(connection: Connection, ledger: str, columns: list[list[Any]]) -> None:
@@ -259,9 +355,11 @@ async def _move_balances(connection: Connection, ledger: str, columns: list[list
         return
     done = await connection.execute(
         "update ledger.balance b set debits = n.debits::numeric, credits = n.credits::numeric, "
-        "version = n.version "
-        "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) "
-        "as n (number, expected, version, debits, credits) "
+        "pending_debits = n.pending_debits::numeric, "
+        "pending_credits = n.pending_credits::numeric, version = n.version "
+        "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], "
+        "$8::text[]) as n (number, expected, version, debits, credits, pending_debits, "
+        "pending_credits) "
         "where b.ledger = $1 and b.number = n.number and b.version = n.expected",
         ledger,
         *columns,

@@ -169,16 +169,22 @@ def test_a_hold_that_nobody_placed(book) -> None:
     assert refused(book.decide(voiding("v", 77), NOW)) == "unknown_hold"
 
 
-def test_a_hold_loaded_from_its_events_is_the_hold_that_was_there(book) -> None:
+def test_a_hold_loaded_from_what_is_stored_is_the_hold_that_was_there(book) -> None:
     hold = place(book)
-    [first] = carry_out(book, capturing("c", hold, 25, ends_hold=False))
+    carry_out(book, capturing("c", hold, 25, ends_hold=False))
     here = book.holds[hold]
-    book.load_hold(here.event, [first])
+    book.load_hold(here.event, list(here.left.values()), here.state, here.version)
     assert book.holds[hold] == here
-    [second] = carry_out(book, capturing("d", hold, 5))
-    here = book.holds[hold]
-    book.load_hold(here.event, [first, second])
-    assert book.holds[hold] == here
+    assert book.holds[hold] is not here
+
+
+def test_what_a_capture_touches_is_every_leg_of_its_hold(book) -> None:
+    """A leg too small for a share in a part is released with the rest."""
+    carry_out(book, posting("in2", (FBO, 100), (B, -100)))
+    [held] = carry_out(book, holding("h", (A, 1), (B, 50), (CARD, -51)))
+    [event] = book.decide(capturing("c", held.seq, 10), NOW)
+    assert A not in {entry.account for entry in event.entries}
+    assert set(book.touched(event)) == {A, B, CARD}
 
 
 def test_what_is_taken_back_leaves_no_trace(book) -> None:

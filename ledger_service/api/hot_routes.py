@@ -1,0 +1,89 @@
+"""The routes that carry the load, called without the framework's machinery.
+
+What FastAPI does around an endpoint takes several times as long as posting a transaction. So for
+these few routes the application calls the same endpoint itself: path, body limit, permission and
+caller come from the route as it is declared, and the edge around it is the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ledger_service.api.problems import Problem
+from ledger_service.api.who import Requirement
+
+
+class _Hot(NamedTuple):
+    route: APIRoute
+    endpoint: Callable[..., Awaitable[Response]]
+    """Called as `endpoint(ledger, who, request)`."""
+    permit: Requirement
+    body_max_bytes: int
+
+
+class HotRoutes:
+    """The ASGI application of the hot routes."""
+
+    def __init__(self, routes: Iterable[APIRoute], body_max_bytes: int) -> None:
+        """`body_max_bytes`: of a route that does not say otherwise."""
+        self._by_end = {
+            route.path.removeprefix("/v1/ledgers/{ledger}/"): _Hot(
+                route,
+                route.endpoint,
+                _requirement(route.dependant),
+                route.max_body_size or body_max_bytes,
+            )
+            for route in routes
+        }
+        ends = "|".join(map(re.escape, self._by_end))
+        self._path = re.compile(rf"/v1/ledgers/([^/]+)/({ends})\Z")
+
+    def match(self, scope: Scope) -> bool:
+        """Whether a request is for one of them; then the scope says so."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return False
+        found = self._path.match(scope["path"])
+        if found is None:
+            return False
+        scope["hot"] = found[1], self._by_end[found[2]]
+        return True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that matched. Errors: whatever the edge turns into a problem."""
+        ledger, hot = scope["hot"]
+        scope["route"] = hot.route
+        request = _BoundedRequest(scope, receive, send)
+        request.body_max_bytes = hot.body_max_bytes
+        response = await hot.endpoint(ledger, await hot.permit(request), request)
+        await response(scope, receive, send)
+
+
+class _BoundedRequest(Request):
+    body_max_bytes = 0
+
+    async def body(self) -> bytes:
+        """The body, read once. Errors: `Problem` for one that is too large."""
+        if int(self.headers.get("content-length", 0)) > self.body_max_bytes:
+            raise Problem("body_too_large")
+        parts: list[bytes] = []
+        size = 0
+        async for part in self.stream():
+            size += len(part)
+            if size > self.body_max_bytes:
+                raise Problem("body_too_large")
+            parts.append(part)
+        return b"".join(parts)
+
+
+def _requirement(dependant: Any) -> Requirement:
+    (found,) = (inner.call for inner in dependant.dependencies)
+    if not isinstance(found, Requirement):
+        raise TypeError(f"{found} is not what a route asks of its caller")
+    return found
