@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -20,7 +20,7 @@ from ledger_service.contract.permissions import ROLES
 from ledger_service.security import identities
 from ledger_service.stack import probes
 from ledger_service.stack.home import free_port
-from tests.servers import LedgerDatabase, running, wait_ready
+from tests.servers import LedgerDatabase, end, running, wait_ready
 
 PASSWORD = "correct horse battery staple"
 KEYS = {
@@ -95,6 +95,12 @@ class Services:
     owner_url: str
     logs: list[Path]
     writer: subprocess.Popen
+    start_writer: Callable[[], subprocess.Popen]
+
+    def restart_writer(self) -> None:
+        """Stop the writer, and start one that knows nothing but what is in the database."""
+        end(self.writer)
+        self.writer = self.start_writer()
 
     def client(self) -> httpx.Client:
         """A client that shows the key of every role."""
@@ -131,13 +137,18 @@ def processes(
     run = [sys.executable, "-c"]
     writer_command = [*run, "from ledger_service.engine.service import main; main()"]
     api_command = [*run, "from ledger_service.api.service import main; main()"]
-    with (
-        running(writer_command, logs[0], environment=writer) as writing,
-        running(api_command, logs[1], environment=api) as serving_api,
-    ):
-        wait_ready(writing, logs[0], lambda: probes.http(f"http://127.0.0.1:{ports[1]}/readyz"))
+    with contextlib.ExitStack() as stack:
+
+        def start_writer() -> subprocess.Popen:
+            writing = stack.enter_context(running(writer_command, logs[0], environment=writer))
+            health = f"http://127.0.0.1:{ports[1]}/readyz"
+            wait_ready(writing, logs[0], lambda: probes.http(health))
+            return writing
+
+        serving_api = stack.enter_context(running(api_command, logs[1], environment=api))
+        writing = start_writer()
         wait_ready(serving_api, logs[1], lambda: probes.http(f"{url}/readyz"))
-        yield Services(url, everything, database.owner_url, logs, writing)
+        yield Services(url, everything, database.owner_url, logs, writing, start_writer)
 
 
 async def _key_of_every_role(owner_url: str) -> str:

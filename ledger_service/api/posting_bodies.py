@@ -16,11 +16,18 @@ from ledger_service.api.problems import Problem
 from ledger_service.contract.events import AccountStatus, Context, Entry
 from ledger_service.contract.identifiers import looks_personal
 from ledger_service.domain.commands import (
+    CaptureHold,
+    Keyed,
     OpenAccount,
+    PlaceHold,
     PostTransaction,
     ReverseTransaction,
+    VoidHold,
+    capture_hold,
+    place_hold,
     post_transaction,
     reverse_transaction,
+    void_hold,
 )
 from ledger_service.domain.errors import REFUSALS
 
@@ -53,6 +60,9 @@ class TransactionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, str] = {}
     imposed: bool = False
     dry_run: bool = False
+    corrects: int | None = None
+    """`seq` of the transaction whose booking this corrects; `approval` was then granted for it."""
+    approval: str | None = None
 
     def command(self, ledger: str, actor: str, request_id: str) -> PostTransaction:
         """The command it stands for. Errors: `Problem` for a key that is empty or too long."""
@@ -68,7 +78,151 @@ class TransactionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             imposed=self.imposed,
             request_id=request_id,
             dry_run=self.dry_run,
+            corrects=self.corrects,
+            approval=self.approval,
         )
+
+
+class HoldBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Money to set aside."""
+
+    idempotency_key: str
+    kind: str
+    entries: list[EntryBody]
+    expires_at: str | None = None
+    context: ContextBody = ContextBody()
+    metadata: dict[str, str] = {}
+    dry_run: bool = False
+
+    def command(self, ledger: str, actor: str, request_id: str) -> PlaceHold:
+        """The command it stands for."""
+        return place_hold(
+            ledger,
+            checked_key(self.idempotency_key),
+            kind=self.kind,
+            entries=self.entries,  # type: ignore[arg-type]
+            actor=actor,
+            expires_at=self.expires_at,
+            context=self.context,
+            metadata=self.metadata,
+            request_id=request_id,
+            dry_run=self.dry_run,
+        )
+
+
+class CaptureBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to take from a hold."""
+
+    idempotency_key: str
+    amount: str | None = None
+    """Minor units; left out: all that is left."""
+    ends_hold: bool = True
+    """Release what a part leaves; false: keep it for further captures."""
+    effective_at: str | None = None
+    context: ContextBody | None = None
+    metadata: dict[str, str] = {}
+
+    def command(self, ledger: str, hold: int, actor: str, request_id: str) -> CaptureHold:
+        """The command it stands for."""
+        return capture_hold(
+            ledger,
+            checked_key(self.idempotency_key),
+            hold=hold,
+            actor=actor,
+            amount=self.amount,
+            ends_hold=self.ends_hold,
+            effective_at=self.effective_at,
+            context=self.context,
+            metadata=self.metadata,
+            request_id=request_id,
+        )
+
+
+class VoidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a hold is given back."""
+
+    idempotency_key: str
+    reason: str
+
+    def command(self, ledger: str, hold: int, actor: str, request_id: str) -> VoidHold:
+        """The command it stands for."""
+        return void_hold(
+            ledger,
+            checked_key(self.idempotency_key),
+            hold=hold,
+            reason=self.reason,
+            actor=actor,
+            request_id=request_id,
+        )
+
+
+class PostItem(
+    TransactionBody, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="post"
+):
+    """A transaction as one of several commands."""
+
+
+class HoldItem(HoldBody, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="hold"):
+    """A hold as one of several commands."""
+
+
+class CaptureItem(
+    CaptureBody,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="do",
+    tag="capture",
+    kw_only=True,
+):
+    """A capture as one of several commands."""
+
+    hold: int
+
+
+class VoidItem(
+    VoidBody, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="void", kw_only=True
+):
+    """A void as one of several commands."""
+
+    hold: int
+
+
+CommandItem = PostItem | HoldItem | CaptureItem | VoidItem
+
+
+def item_command(body: CommandItem, ledger: str, actor: str, request_id: str) -> Keyed:
+    """The command that an item stands for. Errors: `Problem`."""
+    if isinstance(body, CaptureItem | VoidItem):
+        return body.command(ledger, body.hold, actor, request_id)
+    return body.command(ledger, actor, request_id)
+
+
+class CommandsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Several commands of any kind; each is decoded on its own."""
+
+    commands: list[msgspec.Raw]
+    linked: bool = False
+
+
+class DayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The last day of a period."""
+
+    through: str
+
+
+class ReopeningBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From which day on a period is to be reopened, and why."""
+
+    since: str
+    reason: str
+    approval: str | None = None
+    """That of a second person; left out: ask for it."""
+
+
+class AttestationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What attests a day, e.g. the id of a bank statement."""
+
+    reference: str
 
 
 class TransactionsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

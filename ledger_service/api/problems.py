@@ -28,12 +28,12 @@ _CODES_BY_STATUS: dict[int, str] = {
     400: "bad_json bad_http",
     401: "unauthenticated bad_credentials demo_identity_refused",
     403: "forbidden session_required",
-    404: "not_found ledger_not_open unknown_transaction unknown_approval unknown_party "
+    404: "not_found ledger_not_open unknown_transaction unknown_hold unknown_approval unknown_party "
     "unknown_file unknown_reversal unknown_statement_account no_checkpoint",
     405: "method_not_allowed",
     409: "ledger_exists account_exists approval_decided approval_expired maker_is_checker "
     "digest_mismatch duplicate_party party_erased retention_applies in_flight name_taken "
-    "reversal_pending statement_account_conflict",
+    "reversal_pending statement_account_conflict hold_ended hold_expired",
     413: "body_too_large batch_too_large",
     415: "unsupported_media_type",
     422: "invalid_request bad_text idempotency_conflict personal_data_refused unknown_account "
@@ -45,6 +45,8 @@ _CODES_BY_STATUS: dict[int, str] = {
     "floor_passed ceiling_passed event_too_large linked_batch_refused approval_invalid "
     "bad_ledger_id bad_currencies bad_time_zone bad_cut_off bad_side bad_amount "
     "bad_limits bad_status bad_account_id bad_owner bad_context bad_reason "
+    "bad_expiry bad_day day_not_over period_closed day_attested period_soft_closed "
+    "period_not_closed account_has_holds unknown_corrected hold_exceeded "
     "bad_effective_at not_whole_minor_units bad_party unknown_field reason_not_allowed "
     "reversal_refused_by_policy bad_statement",
     429: "sign_in_locked busy",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -18,7 +18,7 @@ from ledger_service.api.posting_bodies import TransactionBody
 from ledger_service.api.problems import Problem
 from ledger_service.api.verdicts import item, settled
 from ledger_service.api.who import Principal, require
-from ledger_service.domain.commands import Command, PostTransaction, key_digest
+from ledger_service.domain.commands import Command, Keyed, PlaceHold, PostTransaction, key_digest
 from ledger_service.engine import reads
 from ledger_service.engine.client import LedgerClient
 from ledger_service.engine.protocol import Committed, Refused, Verdict
@@ -33,7 +33,7 @@ _STREAM_DEPTH = 3
 _BULK_DEADLINE_S = 60.0
 
 
-async def _post_one(request: Request, ledger: str, command: Command) -> Response:
+async def post_one(request: Request, ledger: str, command: Command) -> Response:
     verdict = (await request.app.state.ledger.submit(ledger, [command]))[0]
     if isinstance(verdict, Refused) and verdict.code == "idempotency_conflict":
         verdict.detail["difference"] = await _difference(request, ledger, command, verdict.detail)
@@ -42,11 +42,11 @@ async def _post_one(request: Request, ledger: str, command: Command) -> Response
         return JSONResponse({**msgspec.json.decode(found.event_bytes), "dry_run": True})
     # The event's canonical bytes are the answer.
     if found.replayed:
-        return _json(found.event_bytes, headers={"Idempotent-Replayed": "true"})
-    return _json(found.event_bytes, status_code=201)
+        return as_json(found.event_bytes, headers={"Idempotent-Replayed": "true"})
+    return as_json(found.event_bytes, status_code=201)
 
 
-def _json(content: bytes, **options: Any) -> Response:
+def as_json(content: bytes, **options: Any) -> Response:
     return Response(content, media_type="application/json", **options)
 
 
@@ -54,18 +54,25 @@ async def _difference(
     request: Request, ledger: str, command: Command, detail: dict[str, Any]
 ) -> list[str]:
     """Names of the fields in which a request differs from the first one under its key."""
-    first = await reads.transaction(request.app.state.pool, ledger, detail["seq"])
-    if first is None or not isinstance(command, PostTransaction):
-        return ["kind"]
+    raws = [
+        raw
+        async for raw in reads.event_bytes(
+            request.app.state.pool, ledger, after_seq=detail["seq"] - 1, limit=1
+        )
+    ]
+    first = msgspec.json.decode(raws[0]) if raws else {}
+    if not isinstance(command, PostTransaction | PlaceHold):
+        return ["content"]
     wanted = {
         "kind": command.kind,
         "entries": msgspec.to_builtins(command.entries),
         "context": msgspec.to_builtins(command.context),
-        "metadata": command.metadata,
-        "imposed": command.imposed,
+        "metadata": command.metadata or None,
     }
-    differing = [name for name, value in wanted.items() if first[name] != value]
-    return differing or ["effective_at"]
+    if isinstance(command, PostTransaction):
+        wanted |= {"imposed": command.imposed or None, "corrects": command.corrects}
+    differing = [name for name, value in wanted.items() if first.get(name) != value]
+    return differing or ["effective_at" if isinstance(command, PostTransaction) else "expires_at"]
 
 
 @router.post("/v1/ledgers/{ledger}/transactions", status_code=201)
@@ -74,7 +81,7 @@ async def post_transaction(
 ) -> Response:
     """Post a transaction. The same key and content again: 200 and the first answer."""
     body = await posting_bodies.read(request, TransactionBody)
-    return await _post_one(request, ledger, body.command(ledger, who.actor, who.request_id))
+    return await post_one(request, ledger, body.command(ledger, who.actor, who.request_id))
 
 
 @router.post("/v1/ledgers/{ledger}/transactions:batch", max_body_size=BATCH_MAX_BYTES)
@@ -87,8 +94,8 @@ async def post_batch(
     problems = [found for found in decoded if isinstance(found, Problem)]
     if body.linked and problems:
         raise problems[0]
-    results = await _submit_decoded(request.app.state.ledger, ledger, decoded, linked=body.linked)
-    return _json(msgspec.json.encode({"results": [item(result) for result in results]}))
+    results = await submit_decoded(request.app.state.ledger, ledger, decoded, linked=body.linked)
+    return as_json(msgspec.json.encode({"results": [item(result) for result in results]}))
 
 
 HOT = (post_transaction, post_batch)
@@ -103,10 +110,10 @@ def _command(raw: bytes | msgspec.Raw, ledger: str, who: Principal) -> PostTrans
         return problem
 
 
-async def _submit_decoded(
+async def submit_decoded(
     client: LedgerClient,
     ledger: str,
-    decoded: list[PostTransaction | Problem],
+    decoded: Sequence[Keyed | Problem],
     *,
     linked: bool = False,
 ) -> list[Verdict | Problem]:
@@ -146,7 +153,7 @@ async def _stream(request: Request, ledger: str, who: Principal) -> AsyncIterato
     async def feed() -> None:
         async for lines in _line_batches(request):
             decoded = [_command(line, ledger, who) for line in lines]
-            await under_way.put(asyncio.create_task(_submit_decoded(client, ledger, decoded)))
+            await under_way.put(asyncio.create_task(submit_decoded(client, ledger, decoded)))
         await under_way.put(None)
 
     feeding = asyncio.create_task(feed())
@@ -219,4 +226,4 @@ async def reverse_transaction(
 ) -> Response:
     """Execute an approved reversal; the approval is consumed in the same commit."""
     body = await posting_bodies.read(request, posting_bodies.ReverseBody)
-    return await _post_one(request, ledger, body.command(ledger, seq, who.actor, who.request_id))
+    return await post_one(request, ledger, body.command(ledger, seq, who.actor, who.request_id))

@@ -30,6 +30,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
         "accounts.freeze": "compliance operator",
         "transactions.post": "integrator",
         "transactions.reverse": "service",
+        "periods.close": "operator",
         "events.read": "auditor service",
         "proofs.read": "operator approver analyst compliance auditor administrator service",
         "checkpoints.cosign": "service",

@@ -41,18 +41,21 @@ def reversal_content(
 
 
 def correction_content(
-    *, ledger: str, corrects: int, effective_at: str, content: str
+    *, ledger: str, corrects: int, kind: str, effective_at: str, entries: str, content: str
 ) -> dict[str, str | int | None]:
     """What is approved when a correction is.
 
-    `corrects` is the `seq` of the transaction whose booking is corrected, `content` the hash, in
-    hex, of all that will be posted (kind, entries, context, metadata, `effective_at`).
+    `corrects` is the `seq` of the transaction whose booking is corrected; `entries` says in words
+    what will be booked; `content` is the hash, in hex, of all that will be posted (context and
+    metadata too).
     """
     return {
         "kind": "correction",
         "ledger": ledger,
         "corrects": corrects,
+        "transaction_kind": kind,
         "effective_at": effective_at,
+        "entries": entries,
         "content": content,
     }
 

@@ -54,7 +54,7 @@ from ledger_service.domain.opening import (
     shortfall_account,
     terms_of,
 )
-from ledger_service.domain.period import PeriodEvent, Periods
+from ledger_service.domain.period import PeriodEvent, Periods, is_day
 from ledger_service.domain.reversal import Original, original
 
 __all__ = ["Book", "Lacks", "Replay"]
@@ -129,7 +129,7 @@ class Book:
                 self._lacks_of_money(command, lacks)
             elif isinstance(command, ExpireHold):
                 self._lacks_of_hold(command.hold, lacks)
-            elif isinstance(command, ClosePeriod):
+            elif isinstance(command, ClosePeriod) and is_day(command.through):
                 lacks.closings.add(command.through)
             elif isinstance(command, OpenAccount | ChangeAccount):
                 lacks.accounts |= {command.account} - self.accounts.keys()

@@ -12,6 +12,7 @@ import msgspec
 
 from ledger_service.contract.events import AccountStatus, Context, Entry
 from ledger_service.domain.approval import (
+    Content,
     approval_digest,
     correction_content,
     reopening_content,
@@ -330,10 +331,28 @@ def void_hold(
     return VoidHold(key_digest(ledger, key), hashed, hold, reason, actor, request_id)
 
 
+def correction_of(ledger: str, command: PostTransaction) -> Content:
+    """What a second person approves before `command`, a correction, is carried out (P12)."""
+    words = [f"{one.account} {one.side} {one.amount} {one.currency}" for one in command.entries]
+    return correction_content(
+        ledger=ledger,
+        corrects=command.corrects or 0,
+        kind=command.kind,
+        effective_at=command.effective_at or "",
+        entries="; ".join(words),
+        content=command.request_hash.hex(),
+    )
+
+
+def reopening_of(ledger: str, command: ReopenPeriod) -> Content:
+    """What a second person approves before a period is reopened (P12)."""
+    return reopening_content(ledger=ledger, since=command.since, reason=command.reason)
+
+
 def approval_of(ledger: str, command: Command) -> tuple[str, str] | None:
     """Id of the approval that a command consumes, and digest of what it must approve (P12)."""
     if isinstance(command, ReverseTransaction):
-        content = reversal_content(
+        content: Content = reversal_content(
             ledger=ledger,
             transaction=command.reverses,
             amount=command.amount,
@@ -341,14 +360,9 @@ def approval_of(ledger: str, command: Command) -> tuple[str, str] | None:
             reversal=command.reversal,
         )
     elif isinstance(command, PostTransaction) and command.corrects is not None:
-        content = correction_content(
-            ledger=ledger,
-            corrects=command.corrects,
-            effective_at=command.effective_at or "",
-            content=command.request_hash.hex(),
-        )
+        content = correction_of(ledger, command)
     elif isinstance(command, ReopenPeriod):
-        content = reopening_content(ledger=ledger, since=command.since, reason=command.reason)
+        content = reopening_of(ledger, command)
     else:
         return None
     return command.approval or "", approval_digest(content)

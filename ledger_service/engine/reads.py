@@ -18,7 +18,8 @@ PAGE_MAX = 1000
 
 _ACCOUNT_SQL = (
     "select a.account, a.number, a.currency, a.account_class, a.normal_side, a.custodial, "
-    "a.gl_code, a.owner, a.floor, a.ceiling, a.status, b.debits, b.credits, b.version "
+    "a.gl_code, a.owner, a.floor, a.ceiling, a.status, b.debits, b.credits, b.pending_debits, "
+    "b.pending_credits, b.version "
     "from ledger.account a join ledger.balance b using (ledger, number) where a.ledger = $1 "
 )
 
@@ -100,6 +101,8 @@ async def account(connection: Any, name: str, account_id: str) -> dict[str, Any]
 def _account(row: Any) -> dict[str, Any]:
     debits, credits_ = int(row["debits"]), int(row["credits"])
     posted = debits - credits_ if row["normal_side"] == "debit" else credits_ - debits
+    pending = row["pending_credits" if row["normal_side"] == "debit" else "pending_debits"]
+    secured = posted - int(pending)
     floor = None if row["floor"] is None else int(row["floor"])
     return {
         "account": row["account"],
@@ -115,8 +118,10 @@ def _account(row: Any) -> dict[str, Any]:
         "debits": str(debits),
         "credits": str(credits_),
         "posted": str(posted),
-        # What may still be taken; without a floor there is no such bound, and the balance stands.
-        "available": str(max(posted - floor, 0) if floor is not None else posted),
+        "pending_debits": str(int(row["pending_debits"])),
+        "pending_credits": str(int(row["pending_credits"])),
+        # What may still be taken; without a floor there is no such bound, and what is not held stands.
+        "available": str(max(secured - floor, 0) if floor is not None else secured),
         "opened_seq": row["number"],
         "seq": row["version"],
     }

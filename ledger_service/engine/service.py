@@ -22,7 +22,7 @@ import uvloop
 from ledger_service.contract import environment, logs
 from ledger_service.contract.identifiers import LEDGER
 from ledger_service.contract.service import Health
-from ledger_service.domain.commands import OpenLedger
+from ledger_service.domain.commands import Command, ExpireHold, OpenLedger
 from ledger_service.domain.errors import refusal
 from ledger_service.engine import lease, store
 from ledger_service.engine.charts import known_charts
@@ -44,6 +44,9 @@ from ledger_service.engine.protocol import (
 from ledger_service.engine.writer import LedgerWriter, LostLease, deadline_in
 
 log = structlog.get_logger()
+
+EXPIRY_INTERVAL_S = 0.5
+"""How long after its time a hold may still be pending."""
 
 
 class WriterService:
@@ -77,14 +80,15 @@ class WriterService:
         port = server.sockets[0].getsockname()[1]
         self._address = f"{host}:{port}"
         log.info("writer.listening", address=self._address)
-        checkpoints = asyncio.create_task(self._publish())
+        beside = [asyncio.create_task(self._publish()), asyncio.create_task(self._expire_holds())]
         while not stop.is_set():
             await self._renew()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), lease.RENEW_SECONDS / 4)
         self._draining = True
         self._health.report(ready=False)
-        checkpoints.cancel()
+        for task in beside:
+            task.cancel()
         for writer in self._writers.values():
             writer.stop()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -165,6 +169,30 @@ class WriterService:
                         "checkpoint.not_published", ledger=ledger, error=type(error).__name__
                     )
 
+    async def _expire_holds(self) -> None:
+        """Release holds whose time is over, as events; the book looks at the clock once more."""
+        connection: asyncpg.Connection | None = None
+        try:
+            while True:
+                await asyncio.sleep(EXPIRY_INTERVAL_S)
+                try:
+                    connection = connection or await self._connect()
+                    for ledger, seqs in (await store.due_holds(connection, self._writers)).items():
+                        await self._expire(ledger, seqs)
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                    log.warning("holds.not_expired", error=type(error).__name__)
+                    if connection is not None:
+                        connection.terminate()
+                    connection = None
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    async def _expire(self, ledger: str, seqs: list[int]) -> None:
+        commands: list[Command] = [ExpireHold(seq, "writer") for seq in seqs]
+        if writer := self._writers.get(ledger):
+            await self._submit(writer, Request(0, ledger, commands, False, 30_000, False, False))  # noqa: FBT003
+
     # --- callers --------------------------------------------------------------------------------
 
     async def _serve_caller(
@@ -218,6 +246,9 @@ class WriterService:
         writer = self._writers.get(ledger)
         if writer is None or self._draining:
             return None
+        return await self._submit(writer, request)
+
+    async def _submit(self, writer: LedgerWriter, request: Request) -> list[Verdict]:
         answer: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
         writer.offer(
             Submission(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -220,7 +221,7 @@ async def _books(connection: Connection, book: Book, through: str) -> Books:
         "on p.ledger = a.ledger and p.number = a.number and u.effective_date <= $2 "
         "where a.ledger = $1 group by 1, 2, 3, 4 order by 1, 2, 3, 4",
         book.ledger,
-        through,
+        dt.date.fromisoformat(through),
     )
     sums: dict[str, int] = {}
     for row in rows:
@@ -245,6 +246,20 @@ async def _books(connection: Connection, book: Book, through: str) -> Books:
         for row in rows
     ]
     return Books(lines, stated["root"].hex(), ["debits_equal_credits"])
+
+
+async def due_holds(connection: Connection, ledgers: Iterable[str]) -> dict[str, list[int]]:
+    """Open holds whose time is over, by ledger; those first that have waited longest."""
+    rows = await connection.fetch(
+        "select ledger, seq from ledger.hold "
+        "where ledger = any($1) and state = 'open' and expires_at <= now() "
+        "order by expires_at limit 1000",
+        list(ledgers),
+    )
+    due: dict[str, list[int]] = {}
+    for row in rows:
+        due.setdefault(row["ledger"], []).append(row["seq"])
+    return due
 
 
 async def read_events(connection: Any, ledger: str, seqs: Iterable[int]) -> dict[int, bytes]:

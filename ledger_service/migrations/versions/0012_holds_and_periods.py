@@ -6,11 +6,9 @@ revision = "0012"
 down_revision = "0007"
 
 TABLES = """
-alter table ledger.balance drop column version;
 alter table ledger.balance
   add pending_debits numeric(38, 0) not null default 0,
-  add pending_credits numeric(38, 0) not null default 0,
-  add version bigint not null default 0;
+  add pending_credits numeric(38, 0) not null default 0;
 
 -- numbers and amounts name the legs in the order of the event's entries, debits positive: what is
 -- left of each. version is the seq of the last event that changed it.

@@ -1,0 +1,101 @@
+"""The books' periods: closing, reopening by two people, attesting days; and corrections."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from ledger_service.api import posting_bodies
+from ledger_service.api.posting_bodies import (
+    AttestationBody,
+    DayBody,
+    ReopeningBody,
+    TransactionBody,
+)
+from ledger_service.api.problems import Problem
+from ledger_service.api.transactions import post_one
+from ledger_service.api.who import Principal, require
+from ledger_service.domain.approval import Content
+from ledger_service.domain.commands import (
+    AttestDay,
+    ClosePeriod,
+    ReopenPeriod,
+    SoftClosePeriod,
+    correction_of,
+    reopening_of,
+)
+from ledger_service.engine import period_reads
+from ledger_service.security.approvals import request_approval
+
+router = APIRouter(tags=["periods"])
+
+_Closer = Annotated[Principal, require("periods.close")]
+
+
+@router.get("/v1/ledgers/{ledger}/periods")
+async def get_periods(
+    ledger: str, _who: Annotated[Principal, require("ledgers.read")], request: Request
+) -> dict[str, Any]:
+    """How far the books are closed, which days are attested, and every event that made it so."""
+    found = await period_reads.periods(request.app.state.pool, ledger)
+    if found is None:
+        raise Problem("ledger_not_open")
+    return found
+
+
+@router.post("/v1/ledgers/{ledger}/periods:soft-close", status_code=201)
+async def soft_close(ledger: str, who: _Closer, request: Request) -> Response:
+    """From now on take only approved corrections up to the day `through`."""
+    body = await posting_bodies.read(request, DayBody)
+    return await post_one(request, ledger, SoftClosePeriod(body.through, who.actor, who.request_id))
+
+
+@router.post("/v1/ledgers/{ledger}/periods:close", status_code=201)
+async def close(ledger: str, who: _Closer, request: Request) -> Response:
+    """Take nothing more up to the day `through`; the answer states the trial balance and the root."""
+    body = await posting_bodies.read(request, DayBody)
+    return await post_one(request, ledger, ClosePeriod(body.through, who.actor, who.request_id))
+
+
+@router.post("/v1/ledgers/{ledger}/days/{day}:attest", status_code=201)
+async def attest(ledger: str, day: str, who: _Closer, request: Request) -> Response:
+    """Take nothing more for one day, which was compared with the bank."""
+    body = await posting_bodies.read(request, AttestationBody)
+    command = AttestDay(day, body.reference, who.actor, who.request_id)
+    return await post_one(request, ledger, command)
+
+
+@router.post("/v1/ledgers/{ledger}/periods:reopen", status_code=201)
+async def reopen(ledger: str, who: _Closer, request: Request) -> Response:
+    """Without an approval: ask a second person for it (202). With it: take corrections again."""
+    body = await posting_bodies.read(request, ReopeningBody)
+    command = ReopenPeriod(body.since, body.reason, body.approval or "", who.actor, who.request_id)
+    if body.approval is None:
+        return await _ask(request, reopening_of(ledger, command), who, f"{ledger}/{body.since}")
+    return await post_one(request, ledger, command)
+
+
+@router.post("/v1/ledgers/{ledger}/corrections", status_code=202)
+async def ask_for_correction(
+    ledger: str, who: Annotated[Principal, require("transactions.post")], request: Request
+) -> Response:
+    """Ask a second person to approve a correction, which is then posted like any transaction, with
+    the same content and the `approval` given here.
+    """
+    body = await posting_bodies.read(request, TransactionBody)
+    if body.corrects is None or body.effective_at is None or body.imposed:
+        raise Problem(
+            "invalid_request",
+            "A correction names the transaction that it corrects and its own effective_at.",
+        )
+    command = body.command(ledger, who.actor, who.request_id)
+    return await _ask(request, correction_of(ledger, command), who, f"{ledger}/{body.corrects}")
+
+
+async def _ask(request: Request, content: Content, who: Principal, subject: str) -> Response:
+    async with request.app.state.pool.acquire() as connection, connection.transaction():
+        found = await request_approval(connection, content, subject=subject, requested_by=who.actor)
+    answer = {"approval": found.approval_id, "digest": found.digest, "facts": found.facts}
+    return JSONResponse(answer, status_code=202)
