@@ -2,7 +2,7 @@
 
 `decide` looks at a command and the state and gives events, a refusal or a replay; it changes
 nothing. `apply` brings an event into the state. Whoever has the same events has the same book. The
-book holds only what is in use: `lacks` names what a command needs and the writer must `load` first.
+book holds only what is in use: `memory` tells what a command needs and the writer must load first.
 
 Order of the checks: errors.REFUSALS.
 """
@@ -26,14 +26,13 @@ from ledger_service.contract.events import (
     LedgerOpened,
     TransactionPosted,
 )
-from ledger_service.domain import closing, decisions, legs
+from ledger_service.domain import closing, decisions, holding, legs, limits
 from ledger_service.domain.account import Account, from_event, limits_are_sound, parse_limit
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.closing import Books
 from ledger_service.domain.commands import (
     CaptureHold,
     ChangeAccount,
-    ClosePeriod,
     Command,
     ExpireHold,
     Keyed,
@@ -43,7 +42,6 @@ from ledger_service.domain.commands import (
     PlaceHold,
     PostTransaction,
     ReverseTransaction,
-    VoidHold,
 )
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.domain.hold import Hold, State, hold
@@ -51,13 +49,10 @@ from ledger_service.domain.opening import (
     Terms,
     open_account,
     open_ledger,
-    shortfall_account,
     terms_of,
 )
-from ledger_service.domain.period import PeriodEvent, Periods, is_day
+from ledger_service.domain.period import PeriodEvent, Periods
 from ledger_service.domain.reversal import Original, original
-
-__all__ = ["Book", "Lacks", "Replay"]
 
 Keyless = OpenLedger | OpenAccount | ChangeAccount | ExpireHold | OfPeriod
 
@@ -66,17 +61,6 @@ class Replay(msgspec.Struct, frozen=True):
     """The command was carried out before, as the event with this `seq`."""
 
     seq: int
-
-
-class Lacks(msgspec.Struct):
-    """What commands need that is not in memory. Absence in the database is an answer too."""
-
-    accounts: set[str] = msgspec.field(default_factory=set[str])
-    digests: set[bytes] = msgspec.field(default_factory=set[bytes])
-    transactions: set[int] = msgspec.field(default_factory=set[int])
-    holds: set[int] = msgspec.field(default_factory=set[int])
-    closings: set[str] = msgspec.field(default_factory=set[str])
-    """Last days of the periods to be closed: for each, the `Books` as they stand now."""
 
 
 class _Before(msgspec.Struct):
@@ -117,71 +101,6 @@ class Book:
         self.now_text = ""
         """Canonical text of the moment at which a command is decided."""
 
-    # --- memory -------------------------------------------------------------------------------
-
-    def lacks(self, commands: Sequence[Command]) -> Lacks:
-        """What must be loaded before these commands can be decided."""
-        lacks = Lacks()
-        for command in commands:
-            if isinstance(command, Keyed):
-                if command.digest not in self.keys:
-                    lacks.digests.add(command.digest)
-                self._lacks_of_money(command, lacks)
-            elif isinstance(command, ExpireHold):
-                self._lacks_of_hold(command.hold, lacks)
-            elif isinstance(command, ClosePeriod) and is_day(command.through):
-                lacks.closings.add(command.through)
-            elif isinstance(command, OpenAccount | ChangeAccount):
-                lacks.accounts |= {command.account} - self.accounts.keys()
-        return lacks
-
-    def _lacks_of_money(self, command: Keyed, lacks: Lacks) -> None:
-        if isinstance(command, PostTransaction | PlaceHold):
-            for entry in command.entries:
-                if entry.account not in self.accounts:
-                    lacks.accounts.add(entry.account)
-        if isinstance(command, PostTransaction):
-            if command.imposed and self.terms is not None:
-                opened = self.terms.opened
-                names = {shortfall_account(opened, currency) for currency in opened.currencies}
-                lacks.accounts |= names - self.accounts.keys()
-            if command.corrects is not None and command.corrects not in self.originals:
-                lacks.transactions.add(command.corrects)
-        elif isinstance(command, ReverseTransaction):
-            source = self.originals.get(command.reverses)
-            if source is None:
-                lacks.transactions.add(command.reverses)
-            else:
-                lacks.accounts |= {leg[0] for leg in source.left} - self.accounts.keys()
-        elif isinstance(command, CaptureHold | VoidHold):
-            self._lacks_of_hold(command.hold, lacks)
-
-    def _lacks_of_hold(self, seq: int, lacks: Lacks) -> None:
-        held = self.holds.get(seq)
-        if held is None:
-            lacks.holds.add(seq)
-        else:
-            lacks.accounts |= {leg[0] for leg in held.left} - self.accounts.keys()
-
-    def forget(self, *, accounts: int, keys: int, originals: int, committed: int) -> None:
-        """Keep at most so many of each, the oldest used go first; nothing that is not committed.
-
-        Of holds as many are kept as of `originals`.
-        """
-        while len(self.accounts) > accounts:
-            account = next(iter(self.accounts.values()))
-            if max(account.version, account.status_seq) > committed:
-                break
-            self.accounts.popitem(last=False)
-        while len(self.keys) > keys and next(iter(self.keys.values()))[0] <= committed:
-            self.keys.popitem(last=False)
-        while len(self.originals) > originals:
-            self.originals.popitem(last=False)
-        while len(self.holds) > originals:
-            if next(iter(self.holds.values())).version > committed:
-                break
-            self.holds.popitem(last=False)
-
     # --- deciding -----------------------------------------------------------------------------
 
     def decide(self, command: Command, now: dt.datetime) -> Decision:
@@ -209,10 +128,10 @@ class Book:
         if isinstance(command, ReverseTransaction):
             return decisions.reverse(self, terms, command, now, recorded_at)
         if isinstance(command, PlaceHold):
-            return decisions.place_hold(self, terms, command, now, recorded_at)
+            return holding.place_hold(self, terms, command, now, recorded_at)
         if isinstance(command, CaptureHold):
-            return decisions.capture_hold(self, terms, command, now, recorded_at)
-        return decisions.release_hold(self, command, now, recorded_at)
+            return holding.capture_hold(self, terms, command, now, recorded_at)
+        return holding.release_hold(self, command, now, recorded_at)
 
     def _decide_keyless(self, command: Keyless, now: dt.datetime, recorded_at: str) -> Decision:
         if isinstance(command, OpenLedger):
@@ -224,7 +143,7 @@ class Book:
         if isinstance(command, ChangeAccount):
             return self._change_account(command, recorded_at)
         if isinstance(command, ExpireHold):
-            return decisions.release_hold(self, command, now, recorded_at)
+            return holding.release_hold(self, command, now, recorded_at)
         found = closing.decide(self, self.terms, command, now, recorded_at)
         return Replay(found) if isinstance(found, int) else found
 
@@ -258,7 +177,7 @@ class Book:
         return event if isinstance(event, Refusal) else [event]
 
     def _change_account(self, command: ChangeAccount, recorded_at: str) -> Decision:
-        problem = decisions.check_change(command, self.accounts)
+        problem = limits.check_change(command, self.accounts)
         if problem:
             return problem
         account = self.accounts[command.account]

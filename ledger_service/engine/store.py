@@ -17,9 +17,10 @@ from ledger_service.contract.events import (
     timestamp,
 )
 from ledger_service.domain.account import Account
-from ledger_service.domain.book import Book, Lacks
+from ledger_service.domain.book import Book
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.closing import Books
+from ledger_service.domain.memory import Lacks
 from ledger_service.domain.period import PeriodEvent
 from ledger_service.engine import copy_format
 from ledger_service.engine.batch import Batch

@@ -19,6 +19,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from ledger_service.domain import memory
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.errors import refusal
@@ -213,14 +214,15 @@ class LedgerWriter:
         self, held: _Held, submissions: list[Submission]
     ) -> tuple[store.Rows, list[list[Draft]]]:
         book, limits = held.book, self._limits
-        book.forget(
+        memory.forget(
+            book,
             accounts=limits.accounts,
             keys=limits.keys,
             originals=limits.originals,
             committed=self.committed_seq,
         )
         commands = [command for submission in submissions for command in submission.commands]
-        await store.load(held.loading, book, book.lacks(commands))
+        await store.load(held.loading, book, memory.lacks_of(book, commands))
         batch = Batch(book, held.tree)
         drafts = await decide_all(book, batch, submissions)
         return store.Rows(batch), drafts

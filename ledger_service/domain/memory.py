@@ -1,0 +1,105 @@
+"""What of a ledger is in memory: what commands need first, and what may be forgotten again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ledger_service.domain.commands import (
+    CaptureHold,
+    ChangeAccount,
+    ClosePeriod,
+    Command,
+    ExpireHold,
+    Keyed,
+    OpenAccount,
+    PlaceHold,
+    PostTransaction,
+    ReverseTransaction,
+    VoidHold,
+)
+from ledger_service.domain.opening import shortfall_account
+from ledger_service.domain.period import is_day
+
+if TYPE_CHECKING:
+    from ledger_service.domain.book import Book
+
+
+class Lacks(msgspec.Struct):
+    """What commands need that is not in memory. Absence in the database is an answer too."""
+
+    accounts: set[str] = msgspec.field(default_factory=set[str])
+    digests: set[bytes] = msgspec.field(default_factory=set[bytes])
+    transactions: set[int] = msgspec.field(default_factory=set[int])
+    holds: set[int] = msgspec.field(default_factory=set[int])
+    closings: set[str] = msgspec.field(default_factory=set[str])
+    """Last days of the periods to be closed: for each, the `Books` as they stand now."""
+
+
+def lacks_of(book: Book, commands: Iterable[Command]) -> Lacks:
+    """What must be loaded before these commands can be decided."""
+    lacks = Lacks()
+    for command in commands:
+        if isinstance(command, Keyed):
+            if command.digest not in book.keys:
+                lacks.digests.add(command.digest)
+            _lacks_of_money(book, command, lacks)
+        elif isinstance(command, ExpireHold):
+            _lacks_of_hold(book, command.hold, lacks)
+        elif isinstance(command, ClosePeriod) and is_day(command.through):
+            lacks.closings.add(command.through)
+        elif isinstance(command, OpenAccount | ChangeAccount):
+            lacks.accounts |= {command.account} - book.accounts.keys()
+    return lacks
+
+
+def _lacks_of_money(book: Book, command: Keyed, lacks: Lacks) -> None:
+    if isinstance(command, PostTransaction | PlaceHold):
+        for entry in command.entries:
+            if entry.account not in book.accounts:
+                lacks.accounts.add(entry.account)
+    if isinstance(command, PostTransaction):
+        if command.imposed and book.terms is not None:
+            opened = book.terms.opened
+            names = {shortfall_account(opened, currency) for currency in opened.currencies}
+            lacks.accounts |= names - book.accounts.keys()
+        if command.corrects is not None and command.corrects not in book.originals:
+            lacks.transactions.add(command.corrects)
+    elif isinstance(command, ReverseTransaction):
+        source = book.originals.get(command.reverses)
+        if source is None:
+            lacks.transactions.add(command.reverses)
+        else:
+            lacks.accounts |= {leg[0] for leg in source.left} - book.accounts.keys()
+    elif isinstance(command, CaptureHold | VoidHold):
+        _lacks_of_hold(book, command.hold, lacks)
+
+
+def _lacks_of_hold(book: Book, seq: int, lacks: Lacks) -> None:
+    held = book.holds.get(seq)
+    if held is None:
+        lacks.holds.add(seq)
+    else:
+        lacks.accounts |= {leg[0] for leg in held.left} - book.accounts.keys()
+
+
+def forget(book: Book, *, accounts: int, keys: int, originals: int, committed: int) -> None:
+    """Keep at most so many of each, the oldest used go first; nothing that is not committed.
+
+    Of holds as many are kept as of `originals`.
+    """
+    while len(book.accounts) > accounts:
+        account = next(iter(book.accounts.values()))
+        if max(account.version, account.status_seq) > committed:
+            break
+        book.accounts.popitem(last=False)
+    while len(book.keys) > keys and next(iter(book.keys.values()))[0] <= committed:
+        book.keys.popitem(last=False)
+    while len(book.originals) > originals:
+        book.originals.popitem(last=False)
+    while len(book.holds) > originals:
+        if next(iter(book.holds.values())).version > committed:
+            break
+        book.holds.popitem(last=False)
