@@ -26,6 +26,8 @@ from ledger_service.domain.commands import (
     correction_of,
     reopening_of,
 )
+from ledger_service.domain.period import is_day
+from ledger_service.domain.transaction import is_code
 from ledger_service.engine import period_reads
 from ledger_service.security.approvals import request_approval
 
@@ -73,6 +75,10 @@ async def reopen(ledger: str, who: _Closer, request: Request) -> Response:
     body = await posting_bodies.read(request, ReopeningBody)
     command = ReopenPeriod(body.since, body.reason, body.approval or "", who.actor, who.request_id)
     if body.approval is None:
+        if not is_day(body.since):
+            raise Problem("bad_day")
+        if not is_code(body.reason):
+            raise Problem("bad_reason")
         return await _ask(request, reopening_of(ledger, command), who, f"{ledger}/{body.since}")
     return await post_one(request, ledger, command)
 

@@ -66,6 +66,9 @@ STATEMENT_ACCOUNT = {
     "account": "bank:fbo",
     "purpose": "fbo",
 }
+HOLD = {**TRANSACTION, "expires_at": "2099-01-01T00:00:00Z"}
+HOLD.pop("effective_at", None)
+CORRECTION = {**TRANSACTION, "corrects": 4, "effective_at": "2026-07-01T12:00:00Z"}
 JSON = {"Content-Type": "application/json"}
 _numbers = itertools.count(1)
 BODIES: dict[str, Any] = {
@@ -84,6 +87,20 @@ BODIES: dict[str, Any] = {
         "reversal": "rev_a",
         "amount": "1",
     },
+    "POST /v1/ledgers/{ledger}/holds": HOLD,
+    "POST /v1/ledgers/{ledger}/holds/{seq}:capture": {
+        "idempotency_key": "k#",
+        "amount": "1",
+        "metadata": {"memo_code": "c"},
+        "context": {"channel": "card", "counterparty": "cp_1"},
+    },
+    "POST /v1/ledgers/{ledger}/holds/{seq}:void": {"idempotency_key": "k#", "reason": "cancelled"},
+    "POST /v1/ledgers/{ledger}/commands:batch": {"commands": [{"do": "hold", **HOLD}]},
+    "POST /v1/ledgers/{ledger}/periods:soft-close": {"through": "2020-01-31"},
+    "POST /v1/ledgers/{ledger}/periods:close": {"through": "2020-01-31"},
+    "POST /v1/ledgers/{ledger}/periods:reopen": {"since": "2020-01-15", "reason": "late_invoice"},
+    "POST /v1/ledgers/{ledger}/days/{day}:attest": {"reference": "stm_1"},
+    "POST /v1/ledgers/{ledger}/corrections": CORRECTION,
     "POST /v1/ledgers/{ledger}/checkpoints/{size}/cosignatures": {"cosignature": "x"},
     "POST /v1/ledgers/{ledger}/reversals": {
         "transaction": 4,
@@ -108,7 +125,13 @@ BODIES: dict[str, Any] = {
 that nothing is refused only because it was there before."""
 MONEY = frozenset({"amount", "floor", "ceiling"})
 """Fields whose digits are minor units: there an account number is just a large sum."""
-PARAMETERS = {"ledger": "simulated", "account": "customer:1:wallet", "seq": "4", "size": "1"}
+PARAMETERS = {
+    "ledger": "simulated",
+    "account": "customer:1:wallet",
+    "seq": "4",
+    "size": "1",
+    "day": "2020-02-01",
+}
 BANK_FILE = """\
 01,PARTNER,TALLY,260702,0600,1,80,1,2/
 02,TALLY,{number},1,260701,2400,USD,2/
@@ -203,6 +226,7 @@ def prepare(http: httpx.Client) -> None:
         *(("/v1/ledgers/simulated/accounts", account) for account in accounts),
         ("/v1/ledgers/simulated/accounts", ACCOUNT),
         ("/v1/ledgers/simulated/transactions", TRANSACTION),
+        ("/v1/ledgers/simulated/holds", HOLD),
         ("/v1/parties", PARTY),
         ("/v1/statement-accounts", STATEMENT_ACCOUNT),
     ):
