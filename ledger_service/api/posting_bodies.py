@@ -13,7 +13,7 @@ import msgspec
 from starlette.requests import Request
 
 from ledger_service.api.problems import Problem
-from ledger_service.contract.events import AccountStatus, Context, Entry
+from ledger_service.contract.events import AccountStatus, Context, Entry, Rate
 from ledger_service.contract.identifiers import looks_personal
 from ledger_service.domain.commands import (
     CaptureHold,
@@ -49,6 +49,10 @@ class ContextBody(Context, frozen=True, omit_defaults=True, forbid_unknown_field
     """A context as a caller writes it."""
 
 
+class RateBody(Rate, frozen=True, forbid_unknown_fields=True):
+    """A rate as a caller writes it."""
+
+
 class TransactionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A transaction to post."""
 
@@ -63,6 +67,8 @@ class TransactionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     corrects: int | None = None
     """`seq` of the transaction whose booking this corrects; `approval` was then granted for it."""
     approval: str | None = None
+    rate: RateBody | None = None
+    """Where one currency is exchanged for another."""
 
     def command(self, ledger: str, actor: str, request_id: str) -> PostTransaction:
         """The command it stands for. Errors: `Problem` for a key that is empty or too long."""
@@ -80,6 +86,7 @@ class TransactionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             dry_run=self.dry_run,
             corrects=self.corrects,
             approval=self.approval,
+            rate=self.rate,
         )
 
 

@@ -70,7 +70,11 @@ async def _difference(
         "metadata": command.metadata or None,
     }
     if isinstance(command, PostTransaction):
-        wanted |= {"imposed": command.imposed or None, "corrects": command.corrects}
+        wanted |= {
+            "imposed": command.imposed or None,
+            "corrects": command.corrects,
+            "rate": command.rate and msgspec.to_builtins(command.rate),
+        }
     differing = [name for name, value in wanted.items() if first.get(name) != value]
     return differing or ["effective_at" if isinstance(command, PostTransaction) else "expires_at"]
 

@@ -56,6 +56,15 @@ def _version() -> int:
     return SCHEMA_VERSION
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """For one major unit of `sell`, `numerator`/`denominator` major units of `buy`; digits as text."""
+
+    sell: str
+    buy: str
+    numerator: str
+    denominator: str
+
+
 class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True, omit_defaults=True):
     v: int = msgspec.field(default_factory=_version)
     ledger: str
@@ -124,6 +133,8 @@ class TransactionPosted(_Event, frozen=True, tag="transaction.posted", kw_only=T
     value_date: str | None = None
     """The day for which the outside world imposed this, where the books of that day are closed: it
     counts from the first open day, `effective_at`."""
+    rate: Rate | None = None
+    """At which one currency was exchanged for the other."""
     captures: int | None = None
     """`seq` of the hold from which this takes its amounts."""
     ends_hold: bool = False

@@ -10,7 +10,7 @@ import hashlib
 
 import msgspec
 
-from ledger_service.contract.events import AccountStatus, Context, Entry
+from ledger_service.contract.events import AccountStatus, Context, Entry, Rate
 from ledger_service.domain.approval import (
     Content,
     approval_digest,
@@ -75,6 +75,7 @@ class PostTransaction(msgspec.Struct, frozen=True, array_like=True, tag="post"):
     corrects: int | None = None
     """`seq` of the transaction whose booking this corrects; it then consumes `approval`."""
     approval: str | None = None
+    rate: Rate | None = None
 
 
 class ReverseTransaction(msgspec.Struct, frozen=True, array_like=True, tag="reverse"):
@@ -215,10 +216,11 @@ def post_transaction(
     dry_run: bool = False,
     corrects: int | None = None,
     approval: str | None = None,
+    rate: Rate | None = None,
 ) -> PostTransaction:
     """A PostTransaction under the caller's own idempotency key."""
     metadata = metadata or {}
-    content = (kind, entries, effective_at, context, metadata, imposed, corrects)
+    content = (kind, entries, effective_at, context, metadata, imposed, corrects, rate)
     return PostTransaction(
         key_digest(ledger, key),
         content_hash(content),
@@ -233,6 +235,7 @@ def post_transaction(
         dry_run,
         corrects,
         approval,
+        rate,
     )
 
 

@@ -24,6 +24,7 @@ from ledger_service.domain.commands import (
     ReverseTransaction,
 )
 from ledger_service.domain.errors import Refusal, refusal
+from ledger_service.domain.exchange import check_rate
 from ledger_service.domain.limits import (
     check_accounts,
     check_limits,
@@ -86,6 +87,7 @@ def post(
         metadata=command.metadata,
         idempotency_digest=command.digest.hex(),
         imposed=command.imposed,
+        rate=command.rate,
         corrects=command.corrects,
         approval=command.approval,
     )
@@ -133,6 +135,7 @@ def reverse(
         metadata={"reason": command.reason},
         idempotency_digest=command.digest.hex(),
         reverses=command.reverses,
+        rate=source.event.rate,
         approval=command.approval,
     )
     return sized(event, entries)
@@ -147,6 +150,9 @@ def check_content(terms: Terms, command: PostTransaction | PlaceHold) -> Refusal
         return refusal("unknown_kind", kinds=sorted(transaction.KINDS))
     return (
         transaction.check_entries(command.entries, terms.opened.currencies)
+        or check_rate(
+            command.entries, command.rate if isinstance(command, PostTransaction) else None
+        )
         or transaction.check_context(command.context)
         or transaction.check_metadata(command.metadata, terms.chart.metadata)
         or transaction.check_personal(command.context, command.metadata)

@@ -29,6 +29,12 @@ REFUSALS: dict[str, str] = {
     "bad_limits": "Floor and ceiling are minor units as text, the floor not above the ceiling.",
     "unknown_currency": "The ledger does not keep this currency.",
     "unbalanced": "Debits and credits must be equal in each currency; correct the entries.",
+    "bad_rate": "A rate names both currencies and a ratio of positive integers, as text.",
+    "rate_missing": "Two currencies in one transaction need the rate between them.",
+    "rate_not_needed": "A transaction in one currency takes no rate.",
+    "too_many_currencies": "A transaction has at most two currencies; link several transactions.",
+    "not_through_positions": "What is sold credits our position, what is bought debits the other.",
+    "rate_differs": "The amounts differ from the rate by a minor unit or more; correct either.",
     "bad_status": "A status is open, debits_frozen, credits_frozen, frozen or closed.",
     # text that would stay for ever
     "bad_account_id": "An account id is a kind and one to six segments, e.g. customer:42:wallet.",

@@ -144,8 +144,6 @@ def _check_capturable(held: Hold, amount: int | None, now: dt.datetime) -> Refus
     if held.is_expired(now):
         return refusal("hold_expired", expired_at=held.event.expires_at)
     left = legs.total(held.left)
-    if amount is not None and len(legs.currencies(held.left)) > 1:
-        return refusal("partial_needs_one_currency")
     if amount is not None and amount > left:
         return refusal("hold_exceeded", left=str(left))
     return None
