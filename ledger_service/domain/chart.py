@@ -28,6 +28,15 @@ class Rule(msgspec.Struct, frozen=True):
         return "debit" if self.account_class in ("asset", "expense") else "credit"
 
 
+class Heading(msgspec.Struct, frozen=True):
+    """A line of the general ledger."""
+
+    code: str
+    name: str
+    parent: str | None = None
+    """The code that it is rolled up into; None at the top."""
+
+
 class Chart(msgspec.Struct, frozen=True):
     """A versioned chart: the first rule whose pattern fits an id decides."""
 
@@ -35,6 +44,8 @@ class Chart(msgspec.Struct, frozen=True):
     version: int
     rules: tuple[tuple[re.Pattern[str], Rule], ...]
     metadata: frozenset[str]
+    headings: dict[str, Heading] = {}
+    """The general ledger, by code."""
 
     @property
     def title(self) -> str:
@@ -44,6 +55,13 @@ class Chart(msgspec.Struct, frozen=True):
     def rule(self, account: str) -> Rule | None:
         """What `account` is; None where no pattern fits (refused as `account_not_in_chart`)."""
         return next((rule for pattern, rule in self.rules if pattern.match(account)), None)
+
+    def path(self, gl_code: str) -> list[str]:
+        """`gl_code` and all that it is rolled up into, the top last. Errors: KeyError."""
+        found = [gl_code]
+        while parent := self.headings[found[-1]].parent:
+            found.append(parent)
+        return found
 
 
 class _RuleText(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,6 +74,7 @@ class _RuleText(msgspec.Struct, forbid_unknown_fields=True):
 class _ChartText(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     version: int
+    general_ledger: list[Heading]
     accounts: list[_RuleText]
     metadata: dict[str, str]
 
@@ -78,6 +97,7 @@ def load_chart(text: str) -> Chart:
         chart = msgspec.convert(yaml.safe_load(text), _ChartText)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise ChartError(f"chart of accounts: {error}") from error
+    headings = _checked(chart)
     return Chart(
         chart.name,
         chart.version,
@@ -89,4 +109,29 @@ def load_chart(text: str) -> Chart:
             for rule in chart.accounts
         ),
         frozenset(chart.metadata),
+        headings,
     )
+
+
+def _checked(chart: _ChartText) -> dict[str, Heading]:
+    """The general ledger by code, if every roll-up is sound. Errors: `ChartError`."""
+    headings = {heading.code: heading for heading in chart.general_ledger}
+    if len(headings) < len(chart.general_ledger):
+        raise ChartError("chart of accounts: a code of the general ledger is there twice")
+    kinds: dict[str, tuple[AccountClass, bool]] = {}
+    for rule in chart.accounts:
+        kind = (rule.account_class, rule.custodial)
+        code: str | None = rule.gl_code
+        steps = 0
+        while code is not None:
+            if code not in headings:
+                raise ChartError(f"chart of accounts: {code} is not in the general ledger")
+            if kinds.setdefault(code, kind) != kind:
+                raise ChartError(
+                    f"chart of accounts: {code} would mix classes, or customers' money with our own"
+                )
+            steps += 1
+            if steps > len(headings):
+                raise ChartError(f"chart of accounts: {code} is rolled up into itself")
+            code = headings[code].parent
+    return headings
