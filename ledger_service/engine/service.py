@@ -26,8 +26,9 @@ from ledger_service.domain.commands import OpenLedger
 from ledger_service.domain.errors import refusal
 from ledger_service.engine import lease, store
 from ledger_service.engine.charts import known_charts
-from ledger_service.engine.checkpoints import Publisher
+from ledger_service.engine.checkpoints import CheckpointError, Publisher
 from ledger_service.engine.deciding import Submission
+from ledger_service.engine.proofs import ProofError
 from ledger_service.engine.protocol import (
     ALL_LEDGERS,
     MAX_COMMANDS,
@@ -123,6 +124,7 @@ class WriterService:
             ready=True,
             database="up",
             ledgers={name: writer.committed_seq for name, writer in self._writers.items()},
+            stopped=[name for name, writer in self._writers.items() if writer.is_stopped],
         )
 
     def _begin(self, ledger: str) -> None:
@@ -164,6 +166,8 @@ class WriterService:
                     log.warning(
                         "checkpoint.not_published", ledger=ledger, error=type(error).__name__
                     )
+                except (ProofError, CheckpointError) as error:
+                    log.error("checkpoint.refused", ledger=ledger, reason=str(error))  # noqa: TRY400 - a verdict
 
     # --- callers --------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from ledger_service.contract.events import (
 from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book, Lacks
 from ledger_service.domain.chart import Chart
+from ledger_service.engine import stops
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree, edge_ranges
 
@@ -51,6 +52,7 @@ async def take_over(
     """Raise the epoch, then read back where the ledger stands: epoch, empty-handed book, tree.
 
     The update waits for a commit in doubt; after it, whoever had the ledger before can't commit.
+    Errors: `LedgerStopped`: whoever stops it raises the epoch too, so no stop is overlooked here.
     """
     row = await connection.fetchrow(
         "update ledger.head set epoch = epoch + 1 where ledger = $1 "
@@ -59,6 +61,8 @@ async def take_over(
     )
     if row is None:
         raise LookupError(f"there is no ledger {ledger!r}")
+    if await stops.open_stop(connection, ledger) is not None:
+        raise stops.LedgerStopped
     seq = row["seq"]
     await connection.execute("select ledger.extend_partitions($1)", seq + PARTITION_ROWS)
     book = Book(ledger, charts)

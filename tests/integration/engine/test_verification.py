@@ -83,7 +83,9 @@ async def test_one_cent_changed_by_a_superuser_is_named_by_both_verifiers(
     assert (sound.returncode, "SOUND: 605 events" in sound.stdout) == (0, True), sound.stdout
     tamper(postgres.admin_url, ledger_database, ONE_CENT.format(seq=300))
     report = verify(ledger_database.owner_url, LEDGER, full=False)
-    assert ("journal", 300, "bytes_changed") in {(f.table, f.seq, f.code) for f in report.findings}
+    assert ("ledger.journal", 300, "bytes_changed") in {
+        (f.table, f.seq, f.code) for f in report.findings
+    }
     write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
     unsound = await _run(command)
     assert unsound.returncode == 1
@@ -101,8 +103,8 @@ async def test_one_hash_changed_with_its_bytes_is_named_by_its_tile(
         "update ledger.journal set leaf_hash = sha256('\\x00'::bytea || bytes) where seq = 300",
     )
     found = verify(ledger_database.owner_url, LEDGER, full=False).findings
-    assert ("tile", 300, "tile_differs") in {(f.table, f.seq, f.code) for f in found}
-    assert "checkpoint" in {f.table for f in found}
+    assert ("ledger.tile", 300, "tile_differs") in {(f.table, f.seq, f.code) for f in found}
+    assert "ledger.checkpoint" in {f.table for f in found}
 
 
 def _both_sides(line: bytes) -> bytes:
@@ -170,7 +172,7 @@ async def test_an_event_changed_with_its_hash_is_named_for_what_is_wrong_in_it(
             "update ledger.journal set leaf_hash = sha256('\\x00'::bytea || bytes) where seq = 12",
         )
         found = verify(ledger_database.owner_url, LEDGER, full=False).findings
-        assert ("journal", 12, code) in {(f.table, f.seq, f.code) for f in found}
+        assert ("ledger.journal", 12, code) in {(f.table, f.seq, f.code) for f in found}
         tamper(
             postgres.admin_url,
             ledger_database,
