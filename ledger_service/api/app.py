@@ -22,6 +22,7 @@ from ledger_service.api import (
     reversals,
     sessions,
     statements,
+    stops,
     transactions,
 )
 from ledger_service.api.documentation import permissions_of
@@ -40,6 +41,7 @@ RESOURCES = (
     accounts,
     transactions,
     proofs,
+    stops,
     statements,
     reversals,
 )

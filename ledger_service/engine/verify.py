@@ -98,7 +98,7 @@ def verify(
     Without `full`, only what came since the last sound incremental run.
     """
     with _snapshot(url, read_only=True) as connection:
-        report = _verified(connection, ledger, keys or Keys(), full=full)
+        report = verify_in(connection, ledger, keys or Keys(), full=full)
         if kafka is not None:
             check_kafka(connection, report, kafka, ledger)
     return report
@@ -110,7 +110,7 @@ def verify_new(url: str, ledger: str | None = None, *, keys: Keys | None = None)
     `url` is the verifier's role. One run at a time: a second one waits.
     """
     with _snapshot(url, read_only=False) as connection:
-        return _verified(connection, ledger, keys or Keys(), full=False, remember=True)
+        return verify_in(connection, ledger, keys or Keys(), full=False, remember=True)
 
 
 def _snapshot(url: str, *, read_only: bool) -> Connection:
@@ -125,9 +125,10 @@ def _snapshot(url: str, *, read_only: bool) -> Connection:
     return connection
 
 
-def _verified(
+def verify_in(
     connection: Connection, ledger: str | None, keys: Keys, *, full: bool, remember: bool = False
 ) -> Report:
+    """Verify in the transaction of `connection`, whose rows are dicts and whose snapshot stands."""
     report = Report(full=full, remedies=CHECKED)
     for row in connection.execute(_TABLES, [list(IGNORED_SCHEMAS)]).fetchall():
         report.tables.append(row["name"])

@@ -126,7 +126,8 @@ class LedgerWriter:
                         error=type(error).__name__,
                         detail=str(error),
                     )
-                    self._put_back()
+                    # who is fenced has written nothing
+                    self._put_back(in_doubt=not isinstance(error, store.Fenced))
                     await asyncio.sleep(0.05)
                 else:
                     return
@@ -143,11 +144,10 @@ class LedgerWriter:
             raise LostLease
         committing = await self._connect()
         try:
-            loading = await self._connect()
             epoch, book, tree = await store.take_over(committing, self.ledger, self._charts)
+            loading = await self._connect()
         except stops.LedgerStopped:
             committing.terminate()
-            loading.terminate()
             return None
         except BaseException:
             committing.terminate()
@@ -180,14 +180,14 @@ class LedgerWriter:
         finally:
             connection.terminate()
 
-    def _put_back(self) -> None:
+    def _put_back(self, *, in_doubt: bool) -> None:
         """Queue again, in order, what was not answered; its key tells whether it was committed."""
         remaining: list[Submission] = []
         for submission in self._aboard:
             if submission.answer.done():
                 continue
             submission.attempts += 1
-            submission.in_doubt = True
+            submission.in_doubt = submission.in_doubt or in_doubt
             if submission.attempts >= self._limits.attempts:
                 submission.resolve(submission.unknown())
             else:

@@ -161,7 +161,9 @@ def _load_accounts(scope: Scope, found: Sequence[JournalEvent | None]) -> None:
         {**scope.parameters, "named": list(named)},
     )
     for row in rows:
-        known[row.pop("account")] = AccountFold(**row)
+        name = row.pop("account")
+        money = {column: int(row[column]) for column in ("debits", "credits")}
+        known[name] = AccountFold(**{**row, **money})
 
 
 def _tile(scope: Scope, tile: Tile) -> None:

@@ -10,6 +10,7 @@ import json
 from typing import Any, NamedTuple
 
 import msgspec
+import psycopg
 
 from ledger_service.contract import events
 from ledger_service.contract.permissions import ROLES
@@ -270,7 +271,15 @@ RULES = (
 def rules(connection: Connection, report: Report) -> None:
     """Ask each question of `RULES`."""
     for rule in RULES:
-        for row in connection.execute(rule.sql).fetchmany(20):
+        try:
+            with connection.transaction():
+                found = connection.execute(rule.sql).fetchmany(20)
+        except psycopg.DataError:
+            report.add(
+                rule.table, "", "not_comparable", "it is compared with bytes that are no event"
+            )
+            continue
+        for row in found:
             report.add(rule.table, "", rule.code, row["message"], row=row["name"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from ledger_service.engine import checkpoints
 from ledger_service.engine.checkpoints import Checkpoint, CheckpointError
 from ledger_service.engine.merkle import Tree
@@ -32,7 +34,7 @@ class SignedSizes:
         self._cursor.execute(_SIGNED, scope.parameters)
         self._next: Row | None = self._cursor.fetchone()
 
-    def __enter__(self) -> SignedSizes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
