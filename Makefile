@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test check lint types imports sql format bench-demo lock docs pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test check lint types imports sql format foreign bench-demo lock docs pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -72,6 +72,10 @@ format: install  ## Format Python and SQL
 
 test: install check  ## Run every check and every test
 	@pytest -n 2
+
+foreign: install  ## Check proofs with verifiers that others wrote (takes Go and its module proxy)
+	@go build -C tests/integration/engine/foreign_verifier -o $(CURDIR)/build/foreign-verifier .
+	@pytest -q tests/integration/engine/test_foreign_verifiers.py
 
 bench-demo: install  ## Print the figures of the last demo
 	@tally demo figures

@@ -24,6 +24,8 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+FOREIGN = Path(__file__).parents[1] / "build" / "foreign-verifier"
+"""Code of others that checks our proofs: tests/integration/engine/foreign_verifier."""
 HOUSE = "end_to_end/test_demo.py"
 _numbers = itertools.count(1)
 
@@ -31,10 +33,15 @@ _numbers = itertools.count(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip by name what this machine can't run, and say what to do about it; the house comes first."""
     no_browser = pytest.mark.skip(reason="no `chromium` command: apt-get install chromium")
+    no_foreign = pytest.mark.skip(
+        reason="the foreign verifier is not built: make foreign (takes Go)"
+    )
     no_data = pytest.mark.skip(reason="no ../shared/data beside the checkout")
     for item in items:
         if item.get_closest_marker("browser") and shutil.which("chromium") is None:
             item.add_marker(no_browser)
+        if item.get_closest_marker("foreign") and not FOREIGN.exists():
+            item.add_marker(no_foreign)
         if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
             item.add_marker(no_data)
     items.sort(key=lambda item: HOUSE not in item.nodeid)

@@ -25,6 +25,7 @@ from ledger_service.api import (
     reversals,
     sessions,
     statements,
+    stops,
     transactions,
 )
 from ledger_service.api.documentation import permissions_of
@@ -46,6 +47,7 @@ RESOURCES = (
     holds,
     periods,
     proofs,
+    stops,
     statements,
     reversals,
 )

@@ -28,10 +28,11 @@ _CODES_BY_STATUS: dict[int, str] = {
     400: "bad_json bad_http",
     401: "unauthenticated bad_credentials demo_identity_refused",
     403: "forbidden session_required",
-    404: "not_found ledger_not_open unknown_transaction unknown_hold unknown_approval unknown_party "
+    404: "not_found ledger_not_open no_tile unknown_transaction unknown_hold unknown_approval "
+    "unknown_party "
     "unknown_file unknown_reversal unknown_statement_account no_checkpoint",
     405: "method_not_allowed",
-    409: "ledger_exists account_exists approval_decided approval_expired maker_is_checker "
+    409: "ledger_not_stopped ledger_exists account_exists approval_decided approval_expired maker_is_checker "
     "digest_mismatch duplicate_party party_erased retention_applies in_flight name_taken "
     "reversal_pending statement_account_conflict hold_ended hold_expired",
     413: "body_too_large batch_too_large",
@@ -52,7 +53,7 @@ _CODES_BY_STATUS: dict[int, str] = {
     "reversal_refused_by_policy bad_statement",
     429: "sign_in_locked busy",
     500: "internal_error",
-    503: "database_unavailable writer_unavailable outcome_unknown deadline_passed",
+    503: "database_unavailable writer_unavailable outcome_unknown deadline_passed ledger_stopped",
 }
 STATUS: dict[str, int] = {
     code: status for status, codes in _CODES_BY_STATUS.items() for code in codes.split()
@@ -61,6 +62,8 @@ STATUS: dict[str, int] = {
 
 _SENTENCES = {
     **REFUSALS,
+    "no_tile": "There is no such tile; a partial one has the width that the tree's size gives it.",
+    "ledger_not_stopped": "The ledger is not stopped; there is nothing to resume.",
     "bad_json": "The body is not valid JSON in UTF-8.",
     "bad_http": "The request is malformed.",
     "bad_text": "The request holds characters or numbers that can't be stored.",

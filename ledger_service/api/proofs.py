@@ -1,4 +1,8 @@
-"""Proofs: checkpoints, inclusion, consistency, and the witness's cosignatures."""
+"""Proofs: checkpoints, tiles, inclusion, consistency, and the witness's cosignatures.
+
+`checkpoint` and `tile/...` are those of C2SP tlog-tiles: a ledger's address is the prefix under
+which any verifier of that format reads the log, given a header with an API key.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,16 @@ from ledger_service.api.ledgers import resolve_seq
 from ledger_service.api.problems import Problem
 from ledger_service.api.who import Principal, require
 from ledger_service.contract import environment
-from ledger_service.engine import checkpoints, proofs, reads
+from ledger_service.engine import checkpoints, proofs, reads, tiles
 from ledger_service.engine.merkle import leaf_hash
 
 router = APIRouter(tags=["proofs"])
 
+_FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+"""What is in the tree never changes; who may read it is asked each time."""
 
+
+@router.get("/v1/ledgers/{ledger}/checkpoint")
 @router.get("/v1/ledgers/{ledger}/checkpoints/latest")
 async def latest_checkpoint(
     ledger: str, _who: Annotated[Principal, require("proofs.read")], request: Request
@@ -27,6 +35,39 @@ async def latest_checkpoint(
     if note is None:
         raise Problem("no_checkpoint")
     return PlainTextResponse(note)
+
+
+@router.get("/v1/ledgers/{ledger}/tile/entries/{place:path}")
+async def entries(
+    ledger: str,
+    place: str,
+    _who: Annotated[Principal, require("events.read")],
+    request: Request,
+) -> Response:
+    """The events under a tile, each behind its length as two bytes (C2SP tlog-tiles)."""
+    named = tiles.parse(place)
+    found = await tiles.entries(request.app.state.pool, ledger, named) if named else None
+    return _tile(found)
+
+
+@router.get("/v1/ledgers/{ledger}/tile/{level}/{place:path}")
+async def tile(
+    ledger: str,
+    level: int,
+    place: str,
+    _who: Annotated[Principal, require("proofs.read")],
+    request: Request,
+) -> Response:
+    """Hashes of a tile of the Merkle tree, 32 bytes each (C2SP tlog-tiles)."""
+    named = tiles.parse(place)
+    found = await tiles.hashes(request.app.state.pool, ledger, level, named) if named else None
+    return _tile(found)
+
+
+def _tile(content: bytes | None) -> Response:
+    if content is None:
+        raise Problem("no_tile")
+    return Response(content, media_type="application/octet-stream", headers=_FOR_EVER)
 
 
 @router.get("/v1/ledgers/{ledger}/checkpoints/{size}")
@@ -54,7 +95,7 @@ async def cosign(
     if note is None:
         raise Problem("no_checkpoint")
     try:
-        name = checkpoints.signatures("\n\n" + line)[0][0]
+        name = checkpoints.signatures(f"\n\n{line}\n")[0][0]
         key = base64.b64decode(environment.read("TALLYSTICK_WITNESS_PUBLIC_KEY"), validate=True)
         checkpoints.verify_cosignature(checkpoints.parse(note), line, name, key)
     except (checkpoints.CheckpointError, ValueError, IndexError):

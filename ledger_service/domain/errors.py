@@ -81,6 +81,8 @@ REFUSALS: dict[str, str] = {
     # around the book: the writer's own
     "linked_batch_refused": "Another item of the linked batch was refused; nothing was posted.",
     "approval_invalid": "The approval is not granted for exactly this, or was consumed already.",
+    "ledger_stopped": "Verification found a violation and stopped this ledger; operations must "
+    "mend and resume it (docs/operations.md). Nothing was posted; reading goes on.",
     "deadline_passed": "The deadline passed before the command was begun; nothing was posted.",
     "busy": "The writer's queue is full; try again after the time given.",
     "batch_too_large": "At most 10,000 commands in one batch; send several.",

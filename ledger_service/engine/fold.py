@@ -10,6 +10,7 @@ from ledger_service.contract.events import (
     JournalEvent,
     TransactionPosted,
 )
+from ledger_service.domain.account import parse_limit
 
 
 class AccountFold(msgspec.Struct):
@@ -17,11 +18,19 @@ class AccountFold(msgspec.Struct):
 
     number: int
     currency: str
+    account_class: str
+    normal_side: str
+    custodial: bool
+    gl_code: str
+    owner: str | None
+    floor: int | None
+    ceiling: int | None
     status: str = "open"
     status_seq: int = 0
     debits: int = 0
     credits: int = 0
     version: int = 0
+    """`seq` of the last transaction that moved it."""
 
 
 class Fold(msgspec.Struct):
@@ -29,9 +38,9 @@ class Fold(msgspec.Struct):
 
     accounts: dict[str, AccountFold] = msgspec.field(default_factory=dict)
     reversals: set[tuple[int, int]] = msgspec.field(default_factory=set)
-    roots: dict[int, bytes] = msgspec.field(default_factory=dict)
-    """Root at the size of each checkpoint and at the end."""
-    tiles: int = 0
+    """`seq` of the original and of the reversal."""
+    approvals: dict[int, str] = msgspec.field(default_factory=dict)
+    """By `seq`, the approval that a transaction consumed."""
     recorded_at: str = ""
 
     def apply(self, event: JournalEvent) -> bool:
@@ -40,21 +49,38 @@ class Fold(msgspec.Struct):
         Errors: KeyError for an unknown account, ValueError for an amount that is no number.
         """
         if isinstance(event, AccountOpened):
-            opened = AccountFold(event.seq, event.currency, status_seq=event.seq)
-            self.accounts[event.account] = opened
+            self._open(event)
         elif isinstance(event, AccountChanged):
             account = self.accounts[event.account]
             account.status, account.status_seq = event.status, event.seq
         elif isinstance(event, TransactionPosted):
             if event.reverses is not None:
                 self.reversals.add((event.reverses, event.seq))
+            if event.approval is not None:
+                self.approvals[event.seq] = event.approval
             return self._post(event)
         return True
+
+    def _open(self, event: AccountOpened) -> None:
+        self.accounts[event.account] = AccountFold(
+            event.seq,
+            event.currency,
+            event.account_class,
+            event.normal_side,
+            event.custodial,
+            event.gl_code,
+            event.owner,
+            parse_limit(event.floor),
+            parse_limit(event.ceiling),
+            status_seq=event.seq,
+        )
 
     def _post(self, event: TransactionPosted) -> bool:
         sums: dict[str, int] = {}
         for entry in event.entries:
             account, amount = self.accounts[entry.account], int(entry.amount)
+            if amount <= 0 or entry.currency != account.currency:
+                raise ValueError(f"an entry of {amount} {entry.currency}")
             account.version = event.seq
             if entry.side == "debit":
                 account.debits += amount
@@ -63,3 +89,10 @@ class Fold(msgspec.Struct):
             signed = amount if entry.side == "debit" else -amount
             sums[entry.currency] = sums.get(entry.currency, 0) + signed
         return not any(sums.values())
+
+
+def names_in(event: JournalEvent) -> list[str]:
+    """The accounts that an event presupposes."""
+    if isinstance(event, TransactionPosted):
+        return [entry.account for entry in event.entries]
+    return [event.account] if isinstance(event, AccountChanged) else []

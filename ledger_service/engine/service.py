@@ -26,8 +26,9 @@ from ledger_service.domain.commands import Command, ExpireHold, OpenLedger
 from ledger_service.domain.errors import refusal
 from ledger_service.engine import lease, store
 from ledger_service.engine.charts import known_charts
-from ledger_service.engine.checkpoints import Publisher
+from ledger_service.engine.checkpoints import CheckpointError, Publisher
 from ledger_service.engine.deciding import Submission
+from ledger_service.engine.proofs import ProofError
 from ledger_service.engine.protocol import (
     ALL_LEDGERS,
     MAX_COMMANDS,
@@ -127,6 +128,7 @@ class WriterService:
             ready=True,
             database="up",
             ledgers={name: writer.committed_seq for name, writer in self._writers.items()},
+            stopped=[name for name, writer in self._writers.items() if writer.is_stopped],
         )
 
     def _begin(self, ledger: str) -> None:
@@ -168,6 +170,8 @@ class WriterService:
                     log.warning(
                         "checkpoint.not_published", ledger=ledger, error=type(error).__name__
                     )
+                except (ProofError, CheckpointError) as error:
+                    log.error("checkpoint.refused", ledger=ledger, reason=str(error))  # noqa: TRY400 - a verdict
 
     async def _expire_holds(self) -> None:
         """Release holds whose time is over, as events; the book looks at the clock once more."""

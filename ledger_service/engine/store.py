@@ -22,7 +22,7 @@ from ledger_service.domain.chart import Chart
 from ledger_service.domain.closing import Books
 from ledger_service.domain.memory import Lacks
 from ledger_service.domain.period import PeriodEvent
-from ledger_service.engine import copy_format
+from ledger_service.engine import copy_format, stops
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree, edge_ranges
 
@@ -67,6 +67,7 @@ async def take_over(
     """Raise the epoch, then read back where the ledger stands: epoch, empty-handed book, tree.
 
     The update waits for a commit in doubt; after it, whoever had the ledger before can't commit.
+    Errors: `LedgerStopped`: whoever stops it raises the epoch too, so no stop is overlooked here.
     """
     row = await connection.fetchrow(
         "update ledger.head set epoch = epoch + 1 where ledger = $1 "
@@ -75,6 +76,8 @@ async def take_over(
     )
     if row is None:
         raise LookupError(f"there is no ledger {ledger!r}")
+    if await stops.open_stop(connection, ledger) is not None:
+        raise stops.LedgerStopped
     seq = row["seq"]
     await connection.execute("select ledger.extend_partitions($1)", seq + PARTITION_ROWS)
     book = Book(ledger, charts)

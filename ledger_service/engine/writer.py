@@ -23,7 +23,7 @@ from ledger_service.domain import memory
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import store
+from ledger_service.engine import stops, store
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.deciding import Draft, Submission, decide_all
 from ledger_service.engine.merkle import Tree
@@ -75,6 +75,8 @@ class LedgerWriter:
         self.ledger = ledger
         self.committed_seq = 0
         self.epoch = 0
+        self.is_stopped = False
+        """Whether a violation was found, and writing stands still until two people resume it."""
         self._connect = connect
         self._charts = charts
         self._holds_lease = holds_lease
@@ -111,7 +113,11 @@ class LedgerWriter:
                 held: _Held | None = None
                 try:
                     held = await self._take_over()
-                    await self._serve(held)
+                    if held is not None:
+                        await self._serve(held)
+                    elif not self._stopping:
+                        await self._refuse_while_stopped()
+                        continue
                 except (LostLease, asyncio.CancelledError):
                     raise
                 except Exception as error:  # noqa: BLE001 - any surprise has the same remedy
@@ -121,7 +127,8 @@ class LedgerWriter:
                         error=type(error).__name__,
                         detail=str(error),
                     )
-                    self._put_back()
+                    # who is fenced has written nothing
+                    self._put_back(in_doubt=not isinstance(error, store.Fenced))
                     await asyncio.sleep(0.05)
                 else:
                     return
@@ -132,28 +139,56 @@ class LedgerWriter:
             for submission in [*self._aboard, *self._queue]:
                 submission.resolve(submission.unknown())
 
-    async def _take_over(self) -> _Held:
+    async def _take_over(self) -> _Held | None:
+        """What the writer goes on from; None while the ledger is stopped."""
         if not await self._holds_lease():
             raise LostLease
         committing = await self._connect()
         try:
-            loading = await self._connect()
             epoch, book, tree = await store.take_over(committing, self.ledger, self._charts)
+            loading = await self._connect()
+        except stops.LedgerStopped:
+            committing.terminate()
+            return None
         except BaseException:
             committing.terminate()
             raise
+        self.is_stopped = False
         self.committed_seq, self.epoch = book.seq, epoch
         log.info("writer.taken_over", ledger=self.ledger, epoch=epoch, seq=book.seq)
         return _Held(epoch, book, tree, committing, loading)
 
-    def _put_back(self) -> None:
+    async def _refuse_while_stopped(self) -> None:
+        """Refuse what waits, spend a resumption that was approved, look again within a second."""
+        if not self.is_stopped:
+            log.error("ledger.stopped", ledger=self.ledger)
+        self.is_stopped = True
+        found = refusal("ledger_stopped")
+        for submission in self._queue:
+            refused: list[Verdict] = [Refused(found.code, found.detail)]
+            # what a failed commit may have carried is not ours to deny
+            submission.resolve(
+                submission.unknown() if submission.in_doubt else refused * len(submission.commands)
+            )
+        self._queue.clear()
+        self._queued = 0
+        self._wake.clear()
+        connection = await self._connect()
+        try:
+            if not await stops.resume_if_approved(connection, self.ledger):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), 1)
+        finally:
+            connection.terminate()
+
+    def _put_back(self, *, in_doubt: bool) -> None:
         """Queue again, in order, what was not answered; its key tells whether it was committed."""
         remaining: list[Submission] = []
         for submission in self._aboard:
             if submission.answer.done():
                 continue
             submission.attempts += 1
-            submission.in_doubt = True
+            submission.in_doubt = submission.in_doubt or in_doubt
             if submission.attempts >= self._limits.attempts:
                 submission.resolve(submission.unknown())
             else:

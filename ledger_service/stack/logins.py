@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
-ROLES = ("writer", "api", "relay", "worker")
+ROLES = ("writer", "api", "relay", "worker", "verifier")
 MONITOR = "monitor"
 OWNER = "tallystick_owner"
 

@@ -80,6 +80,10 @@ _PARTS = [
         "witness", needs=("api",), api_key="witness", ports=("witness.health",),
         settings=("API_URL", "API_KEY", "WITNESS_KEY", "LOG_PUBLIC_KEY", _HEALTH),
     ),
+    Part(
+        "verifier", needs=("writer",), role="verifier", ports=("verifier.health",),
+        settings=("DATABASE_URL", "LOG_PUBLIC_KEY", "WITNESS_PUBLIC_KEY", _HEALTH),
+    ),
     Part("bank", ports=("bank",), settings=("LISTEN", "BANK_SECRET")),
     Part(
         "worker", needs=("api", "temporal"), role="worker", api_key="worker",
@@ -125,9 +129,8 @@ _COMMANDS = [
     Part("migrate", "step", settings=("OWNER_DATABASE_URL",)),
     Part("monitor", "step", settings=("DATABASE_URL", "API_URL"), role="monitor"),
     Part("identities", "step", settings=("ENV", "DATABASE_URL", "TOKEN_KEY"), role="api"),
-    # an auditor's commands read every table, so they come as the owner
-    Part("verify", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),
-    Part("pack", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),
+    Part("verify", "step", settings=("DATABASE_URL", *_PUBLIC), role="verifier"),
+    Part("pack", "step", settings=("DATABASE_URL", *_PUBLIC), role="verifier"),
     Part("load", "step", settings=(*_API, *_BANK), api_key="integrator"),
     Part("simulate", "step", settings=(*_API, *_BANK), api_key="integrator"),
     Part("statements", "step", settings=(*_API, *_BANK), api_key="bank"),

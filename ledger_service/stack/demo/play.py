@@ -160,7 +160,7 @@ def _checks(home: Home, api: Api, heads: dict[str, int]) -> list[tuple[str, bool
             (f"{ledger}: Kafka = journal", topics.first_difference(home, api, ledger, seq) is None)
         )
     verified = subprocess.run(
-        [sys.executable, "-m", "ledger_service.stack.cli", "verify", "--json"],
+        [sys.executable, "-m", "ledger_service.stack.cli", "verify", "--full", "--json"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     found.append(("tally verify", verified.returncode == 0))

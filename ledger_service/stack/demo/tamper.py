@@ -111,14 +111,14 @@ def tally(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def tamper(home: Home, say: Say) -> None:
     """Tamper with a copy and let both verifiers judge. Errors: `tampering_unnoticed`."""
     with copy_of_database(home) as address:
-        before = tally(address, "verify", "--json")
+        before = tally(address, "verify", "--full", "--json")
         if before.returncode:
             raise StackError(
                 "not_sound", f"The copy is not sound even before: {before.stdout[:500]}"
             )
         ledger, seq = change_one_cent(address)
         say(f"  On a copy, a superuser made transaction {seq} of {ledger} one cent larger.")
-        report: dict[str, Any] = json.loads(tally(address, "verify", "--json").stdout)
+        report: dict[str, Any] = json.loads(tally(address, "verify", "--full", "--json").stdout)
         named = [f for f in report["findings"] if f["ledger"] == ledger and f["seq"] == seq]
         if report["sound"] or not named:
             raise StackError(

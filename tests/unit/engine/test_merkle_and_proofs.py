@@ -6,7 +6,7 @@ import base64
 import hashlib
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ledger_service.engine import checkpoints
 from ledger_service.engine.merkle import TILE_WIDTH, Tree, edge_ranges, leaf_hash
@@ -96,3 +96,69 @@ def test_a_checkpoint_is_a_signed_note_and_a_cosignature_names_its_time() -> Non
     other = checkpoints.Checkpoint(stated.origin, 8, stated.root)
     with pytest.raises(checkpoints.CheckpointError):
         checkpoints.verify_cosignature(other, line, "w.example", key)
+
+
+def test_a_key_is_named_and_a_note_signed_as_in_the_formats_own_example() -> None:
+    """The example of the documentation of golang.org/x/mod/sumdb/note."""
+    name, coded = "PeterNeumann", "ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+    raw = base64.b64decode(coded)
+    assert checkpoints.verifier_key(name, raw[:1], raw[1:]) == f"{name}+c74f20a3+{coded}"
+    line = (
+        "— PeterNeumann "
+        "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
+    )
+    text = (
+        "If you think cryptography is the answer to your problem,\n"
+        "then you don't know what your problem is.\n"
+    )
+    [(signer, identity, signature)] = checkpoints.signatures(f"{text}\n{line}\n")
+    assert (signer, identity.hex()) == (name, "c74f20a3")
+    Ed25519PublicKey.from_public_bytes(raw[1:]).verify(signature, text.encode())
+
+
+NOTE = checkpoints.sign(
+    checkpoints.Checkpoint("log.example/simulated", 7, bytes(32)),
+    Ed25519PrivateKey.from_private_bytes(b"l" * 32),
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("\n7\n", "\n07\n"),
+        ("\n7\n", "\n+7\n"),
+        ("\n7\n", "\n 7\n"),
+        ("\n7\n", "\n7_0\n"),
+        ("\n7\n", "\n-7\n"),
+        ("log.example", "log example"),
+        ("log.example", "log+example"),
+        ("log.example", "log\x00example"),
+        ("AAA=\n", "AAB=\n"),
+        ("AAA=\n", "AAA=\n\n"),
+        ("AAA=\n", "AAA\n"),
+        ("\n\n", "\n"),
+        ("— log", "- log"),
+        ("— log", "—  log"),
+    ],
+)
+def test_a_note_written_otherwise_is_refused(old: str, new: str) -> None:
+    key = checkpoints.public_bytes(Ed25519PrivateKey.from_private_bytes(b"l" * 32))
+    assert checkpoints.verify(NOTE, key).size == 7
+    assert old in NOTE
+    with pytest.raises(checkpoints.CheckpointError):
+        checkpoints.verify(NOTE.replace(old, new, 1), key)
+    with pytest.raises(checkpoints.CheckpointError):
+        checkpoints.verify(NOTE.removesuffix("\n"), key)
+
+
+def test_extension_lines_are_signed_and_kept() -> None:
+    log, witness = (Ed25519PrivateKey.from_private_bytes(seed * 32) for seed in (b"l", b"w"))
+    stated = checkpoints.Checkpoint("log.example/simulated", 7, bytes(32), ("closed 2026-06",))
+    note = checkpoints.sign(stated, log)
+    assert checkpoints.verify(note, checkpoints.public_bytes(log)) == stated
+    with pytest.raises(checkpoints.CheckpointError):
+        checkpoints.verify(note.replace("06", "07"), checkpoints.public_bytes(log))
+    line = checkpoints.cosign(stated, "w.example", witness, 1_780_000_000)
+    bare = checkpoints.Checkpoint(stated.origin, 7, stated.root)
+    with pytest.raises(checkpoints.CheckpointError):
+        checkpoints.verify_cosignature(bare, line, "w.example", checkpoints.public_bytes(witness))

@@ -1,0 +1,181 @@
+"""What follows from the journal: accounts, balances, links, posting lists, keys."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import psycopg
+
+from ledger_service.engine.verification.journal import stream
+from ledger_service.engine.verification.report import Row, Scope
+
+_PAGE = 5000
+_BALANCE = ("debits", "credits", "version")
+_ACCOUNTS = """
+  select a.account, a.number, a.currency, a.account_class, a.normal_side, a.custodial, a.gl_code,
+         a.owner, a.floor, a.ceiling, a.status, a.status_seq, b.debits, b.credits, b.version
+    from ledger.account a left join ledger.balance b using (ledger, number)
+   where a.ledger = %(ledger)s
+"""
+_UNOWNED_BALANCES = """
+  select number from ledger.balance b
+   where ledger = %(ledger)s and not exists
+     (select from ledger.account a where a.ledger = b.ledger and a.number = b.number)
+   limit 20
+"""
+
+
+def accounts(scope: Scope) -> None:
+    """Accounts and balances are the fold of their events; incrementally, those that moved."""
+    left = dict(scope.fold.accounts)
+    for row in _account_rows(scope):
+        name = row.pop("account")
+        due = left.pop(name, None)
+        facts = msgspec.structs.asdict(due) if due else {}
+        for column, value in row.items():
+            if facts.get(column) != value:
+                table = "ledger.balance" if column in _BALANCE else "ledger.account"
+                message = f"{column} is {value}, the journal says {facts.get(column)}"
+                scope.add(
+                    table, "differs_from_journal", message, seq=facts.get("version"), row=name
+                )
+    for name, due in itertools.islice(left.items(), 20):
+        message = "the journal opened this account"
+        scope.add("ledger.account", "row_missing", message, seq=due.number, row=name)
+    if not scope.after:
+        for row in scope.connection.execute(_UNOWNED_BALANCES, scope.parameters):
+            message = "a balance of no account"
+            scope.add("ledger.balance", "not_in_journal", message, row=str(row["number"]))
+
+
+def _account_rows(scope: Scope) -> Iterator[Row]:
+    if not scope.after:
+        yield from stream(scope, _ACCOUNTS)
+        return
+    for names in _batches(scope.fold.accounts):
+        sql = _ACCOUNTS + " and a.account = any(%(names)s)"
+        yield from scope.connection.execute(sql, {**scope.parameters, "names": names})
+
+
+def _batches(names: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(names)
+    while batch := list(itertools.islice(rest, _PAGE)):
+        yield batch
+
+
+def reversals(scope: Scope) -> None:
+    """The links that bound what may still be reversed are those that the events name."""
+    rows = scope.connection.execute(
+        "select reverses, seq from ledger.reversal where ledger = %(ledger)s and seq > %(after)s",
+        scope.parameters,
+    )
+    stored = {(row["reverses"], row["seq"]) for row in rows}
+    for reverses, seq in sorted(stored ^ scope.fold.reversals):
+        message = f"the link to {reverses} is not in both places"
+        scope.add(
+            "ledger.reversal", "differs_from_journal", message, seq=seq, row=f"{reverses} {seq}"
+        )
+    for reverses, seq in scope.fold.reversals:
+        if not 0 < reverses < seq:
+            message = f"it reverses {reverses}, which does not come before it"
+            scope.add("ledger.journal", "reverses_the_future", message, seq=seq)
+
+
+_APPROVALS = """
+  select approval_id, consumed_seq from security.approval
+   where consumed_ledger = %(ledger)s and consumed_seq > %(after)s
+"""
+
+
+def approvals(scope: Scope) -> None:
+    """Each approval that was spent on this ledger is named by the event it was spent on (P12)."""
+    rows = scope.connection.execute(_APPROVALS, scope.parameters)
+    spent = {(row["consumed_seq"], row["approval_id"]) for row in rows}
+    for seq, approval in sorted(spent ^ set(scope.fold.approvals.items())):
+        message = f"{approval} is not in both places"
+        scope.add("security.approval", "differs_from_journal", message, seq=seq, row=approval)
+
+
+_ENTRIES = """
+  with due as (
+    select j.seq, e.number - 1 as entry_no, a.number as account,
+           case e.entry ->> 'side' when 'debit' then 1 else -1 end
+             * (e.entry ->> 'amount')::numeric as amount,
+           (j.event ->> 'effective_date')::date as effective_date
+      from (select seq, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
+             where ledger = %(ledger)s and seq > %(after)s
+               and event_type = 'transaction.posted') j
+           cross join jsonb_array_elements(j.event -> 'entries')
+             with ordinality as e (entry, number)
+           left join ledger.account a
+             on a.ledger = %(ledger)s and a.account = e.entry ->> 'account'),
+  stored as (
+    select u.seq, u.entry_no, p.number as account, u.amount, u.effective_date, p.last_seq
+      from ledger.posting_list p,
+           unnest(p.seqs, p.entry_nos, p.amounts, p.effective_dates)
+             as u (seq, entry_no, amount, effective_date)
+     where p.ledger = %(ledger)s and p.last_seq > %(after)s)
+  select coalesce(d.seq, s.seq) as seq, coalesce(s.account, d.account) || ' ' ||
+         coalesce(s.last_seq, d.seq) as name
+    from due d full join stored s using (seq, entry_no)
+   where (d.account, d.amount, d.effective_date)
+         is distinct from (s.account, s.amount::numeric, s.effective_date)
+      or s.last_seq < s.seq or s.last_seq > %(seq)s
+   order by 1 limit 20
+"""
+
+_KEYS = """
+  with due as (
+    select seq, decode(convert_from(bytes, 'UTF8')::jsonb ->> 'idempotency_digest', 'hex') as digest
+      from ledger.journal
+     where ledger = %(ledger)s and seq > %(after)s and event_type = 'transaction.posted')
+  select d.seq from due d left join ledger.idempotency i using (digest)
+   where i.ledger is distinct from %(ledger)s or i.seq is distinct from d.seq
+      or length(i.request_hash) <> 32
+   order by 1 limit 20
+"""
+
+_FOREIGN_KEYS = """
+  select i.seq, encode(i.digest, 'hex') as name
+    from ledger.idempotency i left join ledger.journal j using (ledger, seq)
+   where i.ledger = %(ledger)s and encode(i.digest, 'hex')
+         is distinct from convert_from(j.bytes, 'UTF8')::jsonb ->> 'idempotency_digest'
+   order by 1 limit 20
+"""
+
+
+def posting_lists(scope: Scope) -> None:
+    """Posting lists hold the journal's entries, each once, and nothing else."""
+    for row in _compared(scope, _ENTRIES, "ledger.posting_list"):
+        message = "an entry is not as in the journal"
+        scope.add(
+            "ledger.posting_list",
+            "differs_from_journal",
+            message,
+            seq=row["seq"],
+            row=row["name"] or "",
+        )
+
+
+def idempotency(scope: Scope) -> None:
+    """Every transaction has the key that keeps it from being applied twice."""
+    table = "ledger.idempotency"
+    for row in _compared(scope, _KEYS, table):
+        message = "the key's digest is not as in the journal"
+        scope.add(table, "differs_from_journal", message, seq=row["seq"], row=f"seq {row['seq']}")
+    if scope.after:
+        return  # a key of no transaction refuses what is new, and harms nothing else: full runs see
+    for row in _compared(scope, _FOREIGN_KEYS, table):
+        message = "a key of no transaction"
+        scope.add(table, "not_in_journal", message, seq=row["seq"], row=row["name"])
+
+
+def _compared(scope: Scope, sql: str, table: str) -> list[Row]:
+    try:
+        with scope.connection.transaction():
+            return scope.connection.execute(sql, scope.parameters).fetchall()
+    except psycopg.DataError:
+        scope.add(table, "not_comparable", "the journal holds bytes that are no event")
+        return []

@@ -1,0 +1,84 @@
+"""The verifier: verifies what is new every few seconds, everything once a day, and acts on it.
+
+/readyz is 503 while a ledger is stopped or anything was found; its figures say up to which `seq`
+each ledger is verified, what is behind, and what was found. Settings: TALLYSTICK_DATABASE_URL (role
+tallystick_verifier), TALLYSTICK_LOG_PUBLIC_KEY, TALLYSTICK_WITNESS_PUBLIC_KEY,
+TALLYSTICK_HEALTH_LISTEN.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import psycopg
+import structlog
+
+from ledger_service.contract import environment, logs
+from ledger_service.contract.service import Health, stop_on_signals
+from ledger_service.engine.verification import remedies
+from ledger_service.engine.verify import Keys, Report, verify, verify_new
+
+log = structlog.get_logger()
+INTERVAL_S = 5.0
+FULL_INTERVAL_S = 24 * 3600.0
+
+
+class Verifier:
+    """Runs verifications and remembers what the last full one found."""
+
+    def __init__(self, url: str, keys: Keys) -> None:
+        self._url = url
+        self._keys = keys
+        self._full: Report | None = None
+        self._full_at = 0.0
+
+    def run_once(self) -> dict[str, Any]:
+        """Verify what is new, all where that is due, and act. Gives figures for /readyz.
+
+        Errors: `psycopg.OperationalError` while the database is away.
+        """
+        begun = time.monotonic()
+        report = verify_new(self._url, keys=self._keys)
+        remedies.apply(self._url, report)
+        if self._full is None or begun - self._full_at > FULL_INTERVAL_S or not self._full.is_sound:
+            self._full = verify(self._url, keys=self._keys)
+            self._full_at = begun
+            remedies.apply(self._url, self._full)
+        found = {*report.findings, *self._full.findings}
+        stopped = self._stopped()
+        return {
+            "ready": not found and not stopped,
+            "verified": report.ledgers,
+            "stopped": stopped,
+            "findings": [msgspec.to_builtins(one) for one in list(found)[:20]],
+            "seconds": round(time.monotonic() - begun, 3),
+        }
+
+    def _stopped(self) -> dict[str, str]:
+        with psycopg.connect(self._url) as connection:
+            rows = connection.execute(
+                "select ledger, found_in || ' ' || code from ledger.stop where resumed_at is null"
+            )
+            return dict(rows.fetchall())
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    logs.configure("verifier", environment.read("TALLYSTICK_LOG_LEVEL"))
+    stop = stop_on_signals()
+    health = Health()
+    health.serve(*environment.host_and_port("TALLYSTICK_HEALTH_LISTEN"))
+    keys = Keys.from_text(
+        environment.read("TALLYSTICK_LOG_PUBLIC_KEY"),
+        environment.read("TALLYSTICK_WITNESS_PUBLIC_KEY"),
+    )
+    verifier = Verifier(environment.read("TALLYSTICK_DATABASE_URL"), keys)
+    while not stop.is_set():
+        try:
+            health.report(**verifier.run_once())
+        except psycopg.OperationalError as error:
+            health.report(ready=False, database=type(error).__name__)
+            log.warning("verifier.database_unreachable", error=type(error).__name__)
+        stop.wait(INTERVAL_S)
