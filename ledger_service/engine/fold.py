@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from ledger_service.contract.events import (
     AccountChanged,
     AccountOpened,
+    Entry,
+    HoldPlaced,
+    HoldReleased,
     JournalEvent,
+    LedgerOpened,
+    PeriodReopened,
     TransactionPosted,
+    event_type,
 )
+from ledger_service.domain import legs
 from ledger_service.domain.account import parse_limit
+from ledger_service.domain.closing import day_of
+from ledger_service.domain.hold import Hold, State, hold
 
 
 class AccountFold(msgspec.Struct):
@@ -29,8 +40,10 @@ class AccountFold(msgspec.Struct):
     status_seq: int = 0
     debits: int = 0
     credits: int = 0
+    pending_debits: int = 0
+    pending_credits: int = 0
     version: int = 0
-    """`seq` of the last transaction that moved it."""
+    """`seq` of the last transaction or hold that moved it."""
 
 
 class Fold(msgspec.Struct):
@@ -40,7 +53,12 @@ class Fold(msgspec.Struct):
     reversals: set[tuple[int, int]] = msgspec.field(default_factory=set)
     """`seq` of the original and of the reversal."""
     approvals: dict[int, str] = msgspec.field(default_factory=dict)
-    """By `seq`, the approval that a transaction consumed."""
+    """By `seq`, the approval that an event consumed."""
+    holds: dict[int, Hold] = msgspec.field(default_factory=dict)
+    captures: set[tuple[int, int]] = msgspec.field(default_factory=set)
+    """`seq` of the hold and of the transaction that captures it."""
+    periods: set[tuple[int, str, str]] = msgspec.field(default_factory=set)
+    """`seq`, type and day of the events that closed, reopened or attested."""
     recorded_at: str = ""
 
     def apply(self, event: JournalEvent) -> bool:
@@ -59,6 +77,15 @@ class Fold(msgspec.Struct):
             if event.approval is not None:
                 self.approvals[event.seq] = event.approval
             return self._post(event)
+        elif isinstance(event, HoldPlaced):
+            self.holds[event.seq] = hold(event)
+            return self._move_pending(event.entries, event.seq, 1)
+        elif isinstance(event, HoldReleased):
+            self._release(event.hold, event.seq, event.cause, event.entries)
+        elif not isinstance(event, LedgerOpened):
+            self.periods.add((event.seq, event_type(event), day_of(event)))
+            if isinstance(event, PeriodReopened):
+                self.approvals[event.seq] = event.approval
         return True
 
     def _open(self, event: AccountOpened) -> None:
@@ -75,6 +102,41 @@ class Fold(msgspec.Struct):
             status_seq=event.seq,
         )
 
+    def _move_pending(self, entries: Iterable[Entry], seq: int, sign: int) -> bool:
+        balanced = 0
+        for entry in entries:
+            account, amount = self.accounts[entry.account], int(entry.amount)
+            if amount <= 0 or entry.currency != account.currency:
+                raise ValueError(f"an entry of {amount} {entry.currency}")
+            account.version = seq
+            if entry.side == "debit":
+                account.pending_debits += sign * amount
+            else:
+                account.pending_credits += sign * amount
+            balanced += amount if entry.side == "debit" else -amount
+        return not balanced
+
+    def _capture(self, event: TransactionPosted, number: int) -> None:
+        self.captures.add((number, event.seq))
+        held = self.holds[number]
+        if held.state != "open":
+            raise ValueError(f"a capture of a hold that is {held.state}")
+        held.take(event.entries)
+        held.version = event.seq
+        if any(rest < 0 for rest in held.left.values()):
+            raise ValueError("a capture beyond what is left of the hold")
+        self._move_pending(event.entries, event.seq, -1)
+        if event.ends_hold:
+            self._release(number, event.seq, "captured", legs.part(held.left, None))
+
+    def _release(self, number: int, seq: int, state: State, entries: Sequence[Entry]) -> None:
+        held = self.holds[number]
+        if held.state != "open" or list(entries) != legs.part(held.left, None):
+            raise ValueError("a release of what was not held")
+        held.take(entries)
+        held.state, held.version = state, seq
+        self._move_pending(entries, seq, -1)
+
     def _post(self, event: TransactionPosted) -> bool:
         sums: dict[str, int] = {}
         for entry in event.entries:
@@ -88,11 +150,20 @@ class Fold(msgspec.Struct):
                 account.credits += amount
             signed = amount if entry.side == "debit" else -amount
             sums[entry.currency] = sums.get(entry.currency, 0) + signed
+        if event.captures is not None:
+            self._capture(event, event.captures)
         return not any(sums.values())
 
 
-def names_in(event: JournalEvent) -> list[str]:
-    """The accounts that an event presupposes."""
+def hold_of(event: JournalEvent | None) -> int | None:
+    """`seq` of the hold that an event presupposes."""
     if isinstance(event, TransactionPosted):
+        return event.captures
+    return event.hold if isinstance(event, HoldReleased) else None
+
+
+def names_in(event: JournalEvent) -> list[str]:
+    """The accounts that an event presupposes, those of the hold that it captures apart."""
+    if isinstance(event, TransactionPosted | HoldPlaced | HoldReleased):
         return [entry.account for entry in event.entries]
     return [event.account] if isinstance(event, AccountChanged) else []

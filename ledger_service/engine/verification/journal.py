@@ -13,12 +13,15 @@ import msgspec
 
 from ledger_service.contract import events
 from ledger_service.contract.events import JournalEvent, decode_journal
-from ledger_service.engine.fold import AccountFold, names_in
+from ledger_service.domain.hold import hold
+from ledger_service.engine.fold import AccountFold, hold_of, names_in
 from ledger_service.engine.merkle import TILE_WIDTH, Tile, Tree, edge_ranges, leaf_hash
 from ledger_service.engine.verification.report import Row, Scope
 from ledger_service.engine.verification.signatures import SignedSizes
 
 _PAGE = 2000
+MONEY = ("debits", "credits", "pending_debits", "pending_credits")
+"""Columns of a balance."""
 
 _EVENTS = (
     "select seq, event_type, recorded_at, bytes, leaf_hash from ledger.journal "
@@ -57,6 +60,7 @@ def _walk(scope: Scope, tree: Tree, signed: SignedSizes, remembered: Row) -> int
     while page := list(itertools.islice(rows, _PAGE)):
         found = [_decoded(scope, row) for row in page]
         if scope.after:
+            _load_holds(scope, found)
             _load_accounts(scope, found)
         for row, event in zip(page, found, strict=True):
             if row["seq"] != tree.size + 1:
@@ -145,24 +149,48 @@ def _facts(scope: Scope, row: Row, event: JournalEvent) -> None:
         scope.add("ledger.journal", "not_applicable", message, seq=seq)
 
 
+def _load_holds(scope: Scope, found: Sequence[JournalEvent | None]) -> None:
+    """Bring into the fold the holds that the page's events change, as far as they were verified."""
+    known = scope.fold.holds
+    named = {number for event in found if (number := hold_of(event)) is not None} - known.keys()
+    if not named:
+        return
+    rows = scope.connection.execute(
+        "select j.bytes from ledger.journal j where j.ledger = %(ledger)s and j.seq <= %(after)s "
+        "and (j.seq = any(%(named)s) or j.seq in (select c.seq from ledger.capture c "
+        "where c.ledger = %(ledger)s and c.hold = any(%(named)s))) order by j.seq",
+        {**scope.parameters, "named": list(named)},
+    )
+    for row in rows:
+        event = decode_journal(row["bytes"])
+        if isinstance(event, events.HoldPlaced):
+            known[event.seq] = hold(event)
+        elif isinstance(event, events.TransactionPosted) and event.captures in known:
+            known[event.captures].take(event.entries)
+
+
 def _load_accounts(scope: Scope, found: Sequence[JournalEvent | None]) -> None:
     """Bring into the fold what the page's events rest on, as it was verified before."""
     known = scope.fold.accounts
-    named = {name for event in found if event for name in names_in(event)} - known.keys()
+    named = {name for event in found if event for name in names_in(event)}
+    held = (scope.fold.holds.get(hold_of(event) or 0) for event in found)
+    named |= {leg[0] for one in held if one for leg in one.left}
+    named -= known.keys()
     if not named:
         return
     rows = scope.connection.execute(
         "select a.account, a.number, a.currency, a.account_class, a.normal_side, a.custodial, "
         "a.gl_code, a.owner, a.floor, a.ceiling, a.status, a.status_seq, "
         "coalesce(b.debits, 0) as debits, coalesce(b.credits, 0) as credits, "
-        "coalesce(b.version, 0) as version "
+        "coalesce(b.pending_debits, 0) as pending_debits, "
+        "coalesce(b.pending_credits, 0) as pending_credits, coalesce(b.version, 0) as version "
         "from ledger.account a left join ledger.verified_balance b using (ledger, number) "
         "where a.ledger = %(ledger)s and a.number <= %(after)s and a.account = any(%(named)s)",
         {**scope.parameters, "named": list(named)},
     )
     for row in rows:
         name = row.pop("account")
-        money = {column: int(row[column]) for column in ("debits", "credits")}
+        money = {column: int(row[column]) for column in MONEY}
         known[name] = AccountFold(**{**row, **money})
 
 
@@ -217,13 +245,15 @@ def _remembered_root(scope: Scope, tree: Tree, remembered: Row) -> None:
         scope.add("ledger.verified", "wrong_root", message, seq=tree.size, row=scope.ledger)
     due = {account.number: account for account in scope.fold.accounts.values() if account.version}
     sql = (
-        "select number, debits, credits, version from ledger.verified_balance "
+        "select number, debits, credits, pending_debits, pending_credits, version "
+        "from ledger.verified_balance "
         "where ledger = %(ledger)s"
     )
     for row in stream(scope, sql, "remembered"):
         account = due.pop(row["number"], None)
-        stored = row["debits"], row["credits"], row["version"]
-        if stored != ((account.debits, account.credits, account.version) if account else (0, 0, 0)):
+        columns = (*MONEY, "version")
+        stored = [row[column] for column in columns]
+        if stored != [getattr(account, column, 0) for column in columns]:
             message = "a remembered balance is not the journal's"
             scope.add(
                 "ledger.verified_balance", "differs_from_journal", message, row=str(row["number"])

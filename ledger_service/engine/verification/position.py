@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ledger_service.engine.verification.journal import MONEY
 from ledger_service.engine.verification.report import Scope
 
 _POSITION = """
@@ -10,12 +11,17 @@ _POSITION = """
      set seq = excluded.seq, root = excluded.root, verified_at = clock_timestamp()
 """
 _BALANCES = """
-  insert into ledger.verified_balance (ledger, number, debits, credits, version)
-  select %(ledger)s, u.number, u.debits::numeric, u.credits::numeric, u.version
+  insert into ledger.verified_balance (
+    ledger, number, debits, credits, pending_debits, pending_credits, version)
+  select %(ledger)s, u.number, u.debits::numeric, u.credits::numeric, u.pending_debits::numeric,
+         u.pending_credits::numeric, u.version
     from unnest(%(numbers)s::bigint[], %(debits)s::text[], %(credits)s::text[],
-                %(versions)s::bigint[]) as u (number, debits, credits, version)
+                %(pending_debits)s::text[], %(pending_credits)s::text[], %(versions)s::bigint[])
+      as u (number, debits, credits, pending_debits, pending_credits, version)
   on conflict (ledger, number) do update
-     set debits = excluded.debits, credits = excluded.credits, version = excluded.version
+     set debits = excluded.debits, credits = excluded.credits,
+         pending_debits = excluded.pending_debits, pending_credits = excluded.pending_credits,
+         version = excluded.version
 """
 _PAGE = 5000
 
@@ -30,8 +36,7 @@ def remember(scope: Scope) -> None:
             {
                 "ledger": scope.ledger,
                 "numbers": [account.number for account in page],
-                "debits": [str(account.debits) for account in page],
-                "credits": [str(account.credits) for account in page],
+                **{name: [str(getattr(account, name)) for account in page] for name in MONEY},
                 "versions": [account.version for account in page],
             },
         )

@@ -8,14 +8,16 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import psycopg
 
-from ledger_service.engine.verification.journal import stream
+from ledger_service.contract.events import timestamp
+from ledger_service.engine.verification.journal import MONEY, stream
 from ledger_service.engine.verification.report import Row, Scope
 
 _PAGE = 5000
-_BALANCE = ("debits", "credits", "version")
+_BALANCE = (*MONEY, "version")
 _ACCOUNTS = """
   select a.account, a.number, a.currency, a.account_class, a.normal_side, a.custodial, a.gl_code,
-         a.owner, a.floor, a.ceiling, a.status, a.status_seq, b.debits, b.credits, b.version
+         a.owner, a.floor, a.ceiling, a.status, a.status_seq, b.debits, b.credits,
+         b.pending_debits, b.pending_credits, b.version
     from ledger.account a left join ledger.balance b using (ledger, number)
    where a.ledger = %(ledger)s
 """
@@ -83,6 +85,58 @@ def reversals(scope: Scope) -> None:
             scope.add("ledger.journal", "reverses_the_future", message, seq=seq)
 
 
+_HOLDS = """
+  select seq, state, version, expires_at, numbers, amounts from ledger.hold
+   where ledger = %(ledger)s and version > %(after)s
+"""
+
+
+def holds(scope: Scope) -> None:
+    """What is left of each hold, and what became of it, follows from its events."""
+    fold = scope.fold
+    left = {seq: held for seq, held in fold.holds.items() if held.version > scope.after}
+    for row in stream(scope, _HOLDS):
+        seq, held = row["seq"], left.pop(row["seq"], None)
+        due: tuple[object, ...] | None = None
+        if held is not None:
+            numbers = [fold.accounts[leg[0]].number for leg in held.left]
+            amounts = [a if leg[1] == "debit" else -a for leg, a in held.left.items()]
+            due = (held.state, held.version, held.event.expires_at, numbers, amounts)
+        expires_at = None if row["expires_at"] is None else timestamp(row["expires_at"])
+        stored = (row["state"], row["version"], expires_at, row["numbers"], row["amounts"])
+        if stored != due:
+            message = f"it is {row['state']} with {row['amounts']} left"
+            scope.add("ledger.hold", "differs_from_journal", message, seq=seq, row=str(seq))
+    for seq in itertools.islice(left, 20):
+        message = "the journal placed this hold"
+        scope.add("ledger.hold", "row_missing", message, seq=seq, row=str(seq))
+
+
+def captures(scope: Scope) -> None:
+    """The links from holds to what captured them are those that the events name."""
+    rows = scope.connection.execute(
+        "select hold, seq from ledger.capture where ledger = %(ledger)s and seq > %(after)s",
+        scope.parameters,
+    )
+    stored = {(row["hold"], row["seq"]) for row in rows}
+    for hold, seq in sorted(stored ^ scope.fold.captures):
+        message = f"the link to {hold} is not in both places"
+        scope.add("ledger.capture", "differs_from_journal", message, seq=seq, row=f"{hold} {seq}")
+
+
+def periods(scope: Scope) -> None:
+    """The rows by which a writer learns what is closed are those of the events."""
+    rows = scope.connection.execute(
+        "select seq, event_type, day from ledger.period "
+        "where ledger = %(ledger)s and seq > %(after)s",
+        scope.parameters,
+    )
+    stored = {(row["seq"], row["event_type"], row["day"].isoformat()) for row in rows}
+    for seq, kind, day in sorted(stored ^ scope.fold.periods):
+        message = f"{kind} of {day} is not in both places"
+        scope.add("ledger.period", "differs_from_journal", message, seq=seq, row=str(seq))
+
+
 _APPROVALS = """
   select approval_id, consumed_seq from security.approval
    where consumed_ledger = %(ledger)s and consumed_seq > %(after)s
@@ -130,10 +184,12 @@ _KEYS = """
   with due as (
     select seq, decode(convert_from(bytes, 'UTF8')::jsonb ->> 'idempotency_digest', 'hex') as digest
       from ledger.journal
-     where ledger = %(ledger)s and seq > %(after)s and event_type = 'transaction.posted')
+     where ledger = %(ledger)s and seq > %(after)s
+       and event_type in ('transaction.posted', 'hold.placed', 'hold.released'))
   select d.seq from due d left join ledger.idempotency i using (digest)
-   where i.ledger is distinct from %(ledger)s or i.seq is distinct from d.seq
-      or length(i.request_hash) <> 32
+   where d.digest is not null
+     and (i.ledger is distinct from %(ledger)s or i.seq is distinct from d.seq
+      or length(i.request_hash) <> 32)
    order by 1 limit 20
 """
 

@@ -3,10 +3,14 @@
 from alembic import op
 
 revision = "0012"
-down_revision = "0007"
+down_revision = "0009"
 
 TABLES = """
 alter table ledger.balance
+  add pending_debits numeric(38, 0) not null default 0,
+  add pending_credits numeric(38, 0) not null default 0;
+
+alter table ledger.verified_balance
   add pending_debits numeric(38, 0) not null default 0,
   add pending_credits numeric(38, 0) not null default 0;
 

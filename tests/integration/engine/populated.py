@@ -40,6 +40,7 @@ def populate(database: LedgerDatabase, folder: Path, patch: Any) -> None:
         _statements(api)
         asyncio.run(make_people(database.owner_url))
         _reversal(api, services)
+        _holds_and_periods(api)
     _checkpoint(database)
     with psycopg.connect(database.owner_url) as connection:
         connection.execute(
@@ -72,6 +73,21 @@ def open_books(api: httpx.Client) -> None:
         for number in range(300)
     ]  # fmt: skip
     _done(api.post(f"/v1/ledgers/{LEDGER}/transactions:batch", json={"transactions": batch}))
+
+
+def _holds_and_periods(api: httpx.Client) -> None:
+    """A hold captured in part and one still whole; a month closed and a day attested."""
+    entries = [
+        {"account": A, "side": "debit", "amount": "60", "currency": "USD"},
+        {"account": B, "side": "credit", "amount": "60", "currency": "USD"},
+    ]
+    for key in ("h1", "h2"):
+        body = {"idempotency_key": key, "kind": "card_purchase", "entries": entries}
+        placed = _done(api.post(f"/v1/ledgers/{LEDGER}/holds", json=body))["seq"]
+    part = {"idempotency_key": "c1", "amount": "25", "ends_hold": False}
+    _done(api.post(f"/v1/ledgers/{LEDGER}/holds/{placed}:capture", json=part))
+    _done(api.post(f"/v1/ledgers/{LEDGER}/periods:close", json={"through": "2026-01-31"}))
+    _done(api.post(f"/v1/ledgers/{LEDGER}/days/2026-02-03:attest", json={"reference": "stm"}))
 
 
 def _parties(api: httpx.Client) -> None:

@@ -72,20 +72,33 @@ CHANGES = [
         "insert into ledger.idempotency values (sha256('x'), 'books', 9999, sha256('y'))",
         "2d711642",
     ),
+    Change(
+        "ledger.balance",
+        "update ledger.balance set pending_debits = pending_debits + 1 where number = 3",
+        "customer:1:wallet",
+    ),
+    Change(
+        "ledger.hold", "update ledger.hold set amounts[1] = amounts[1] + 1 where seq = 308", "308"
+    ),
+    Change("ledger.hold", "update ledger.hold set state = 'voided' where seq = 307", "307"),
+    Change("ledger.hold", "delete from ledger.hold where seq = 307", "307"),
+    Change("ledger.capture", "delete from ledger.capture", "308 309"),
+    Change("ledger.period", "update ledger.period set day = day - 1", "310"),
+    Change("ledger.period", "delete from ledger.period where seq = 311", "311"),
     Change("ledger.reversal", "insert into ledger.reversal values ('books', 6, 7)", "6 7"),
     Change(
         "ledger.checkpoint",
         "update ledger.checkpoint set note = overlay(note placing 'bucks' from position('books'"
         " in note))",
-        "306",
+        "311",
     ),
     Change("ledger.checkpoint", "update ledger.checkpoint set root = sha256(root)", "306"),
     Change(
         "ledger.cosignature",
         "update ledger.cosignature set line = replace(line, 'w.test', 'v.test')",
-        "306 w.test",
+        "311 w.test",
     ),
-    Change("ledger.cosignature", "delete from ledger.checkpoint", "306 w.test"),
+    Change("ledger.cosignature", "delete from ledger.checkpoint", "311 w.test"),
     Change(
         "ledger.lease",
         "insert into ledger.lease values ('nowhere', 'x', 'y', now())",

@@ -13,6 +13,7 @@ import pytest
 
 from ledger_service.contract import events
 from ledger_service.contract.events import timestamp
+from ledger_service.engine.verify import verify, verify_new
 from tests.ledger_api import Services, processes
 from tests.servers import LedgerDatabase
 
@@ -73,12 +74,19 @@ def begin(http: httpx.Client) -> None:
     assert post(http, "in", FBO, A, 100).status_code == 201
 
 
-def test_a_hold_from_its_placing_to_its_end(services: Services) -> None:
+def test_a_hold_from_its_placing_to_its_end(
+    services: Services, ledger_database: LedgerDatabase
+) -> None:
+    def is_sound() -> bool:
+        """By what is new alone, which rests on holds that were verified before."""
+        return verify_new(ledger_database.url("verifier")).findings == []
+
     with services.client() as http:
         begin(http)
         placed = hold(http, "h1", 60)
         assert placed.status_code == 201, placed.text
         seq = placed.json()["seq"]
+        assert is_sound()
         assert hold(http, "h1", 60).status_code == 200
         conflict = hold(http, "h1", 61)
         assert code(conflict) == (422, "idempotency_conflict")
@@ -91,12 +99,14 @@ def test_a_hold_from_its_placing_to_its_end(services: Services) -> None:
         assert (part.status_code, part.json()["captures"]) == (201, seq)
         assert code(act(http, seq, "capture", "c2", amount="36")) == (422, "hold_exceeded")
         assert balances(http) == ("75", "35", "40")
+        assert is_sound()
         [shown] = http.get(f"{L}/accounts/{A}/holds").json()["holds"]
         assert (shown["left"], shown["captured_by"]) == ("35", [part.json()["seq"]])
         # what the writer knew is gone: it reads back what is left
         services.restart_writer()
         assert act(http, seq, "capture", "c3", amount="10").status_code == 201
         assert balances(http) == ("65", "0", "65")
+        assert is_sound()
         assert code(act(http, seq, "void", "v1", reason="cancelled")) == (409, "hold_ended")
         assert http.get(f"{L}/holds/{seq}").json()["state"] == "captured"
         assert http.get(f"{L}/accounts/{A}/holds").json()["holds"] == []
@@ -105,6 +115,8 @@ def test_a_hold_from_its_placing_to_its_end(services: Services) -> None:
         assert act(http, other, "void", "v3", reason="cancelled").status_code == 201
         assert act(http, other, "void", "v3", reason="cancelled").status_code == 200
         assert balances(http) == ("65", "0", "65")
+        assert is_sound()
+        assert verify(ledger_database.owner_url).findings == []
         assert code(http.get(f"{L}/holds/1")) == (404, "unknown_hold")
         assert code(act(http, 1, "capture", "c9")) == (404, "unknown_hold")
 
