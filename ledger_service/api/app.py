@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from ledger_service.api import (
     accounts,
     approvals,
+    as_of,
     audit,
     documentation,
     health,
@@ -22,6 +23,7 @@ from ledger_service.api import (
     reversals,
     sessions,
     statements,
+    transaction_reads,
     transactions,
 )
 from ledger_service.api.documentation import permissions_of
@@ -38,6 +40,8 @@ RESOURCES = (
     parties,
     ledgers,
     accounts,
+    as_of,
+    transaction_reads,
     transactions,
     proofs,
     statements,

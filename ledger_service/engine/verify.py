@@ -19,6 +19,8 @@ from ledger_service.contract.events import decode_journal
 from ledger_service.engine import checkpoints
 from ledger_service.engine.fold import Fold
 from ledger_service.engine.merkle import EMPTY_ROOT, TILE_WIDTH, Tree, leaf_hash
+from ledger_service.engine.projections import FOLLOWED, PROJECTIONS
+from ledger_service.engine.rebuild import drift
 
 _FETCH = 2000
 _MAX_FINDINGS = 100
@@ -69,6 +71,12 @@ CHECKED = {
     "posting_list": "_posting_lists",
     "idempotency": "_idempotency",
     "lease": "_leases",
+    "projection": "_followers",
+    "recorded_day": "_followers",
+    "day_delta": "_followers",
+    "value_dated_entry": "_followers",
+    "transaction": "_followers",
+    "transaction_metadata": "_followers",
 }
 """Which check looks at which table."""
 
@@ -129,6 +137,7 @@ def _ledger(connection: Connection, report: Report, head: Row, keys: Keys) -> No
     if report.full:
         _posting_lists(connection, report, ledger)
         _idempotency(connection, report, ledger)
+        _followers(connection, report, ledger, head["seq"])
     report.ledgers[ledger] = head["seq"]
 
 
@@ -319,6 +328,30 @@ def _idempotency(connection: Connection, report: Report, ledger: str) -> None:
     for row in _compare(connection, report, _KEYS, "idempotency", ledger):
         message = "the key's digest is not as in the journal"
         report.add("idempotency", ledger, "differs_from_journal", message, row["seq"])
+
+
+def _followers(connection: Connection, report: Report, ledger: str, head: int) -> None:
+    """What follows the journal, as far as it has come."""
+    rows = connection.execute(
+        "select name, seq from ledger.projection where ledger = %s", (ledger,)
+    )
+    for row in rows.fetchall():
+        if row["name"] not in PROJECTIONS or row["seq"] > head:
+            message = f"{row['name']} stands at {row['seq']}, the journal at {head}"
+            report.add("projection", ledger, "ahead_of_journal", message, row["seq"])
+            return
+    for projection in FOLLOWED:
+        try:
+            with connection.transaction():
+                found = drift(connection, ledger, projection)
+        except psycopg.DataError:
+            message = "the journal holds bytes that are no event"
+            report.add("projection", ledger, "not_comparable", message)
+            continue
+        for table, count in found.differing.items():
+            place = next((place for place in found.places if place.startswith(f"{table} ")), "")
+            message = f"{count} places differ, e.g. {place}"
+            report.add(table, ledger, "differs_from_journal", message)
 
 
 def _compare(

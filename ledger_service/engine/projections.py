@@ -1,0 +1,250 @@
+"""Every projection of the journal, each said once: which rows the journal makes due.
+
+A projection is followed, compared and rebuilt by the same text. `rows` selects what is due of the
+events after $2 up to $3 of the ledger $1, from the CTEs of `sources`. Those that `follows` names are
+brought up to date by the projector, after the commit; the others are written in the commit itself.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+_POSTED = """
+  posted as materialized (
+    select seq, recorded_at, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
+     where ledger = $1 and seq > $2 and seq <= $3 and event_type = 'transaction.posted')
+"""
+
+_ENTRY = f"""
+  {_POSTED},
+  entry as materialized (
+    select p.seq, (e.number - 1)::smallint as entry_no, a.number, p.recorded_at,
+           case e.entry ->> 'side' when 'debit' then 1 else -1 end
+             * (e.entry ->> 'amount')::bigint as amount,
+           (p.event ->> 'effective_date')::date as effective_date
+      from posted p
+           cross join jsonb_array_elements(p.event -> 'entries') with ordinality as e (entry, number)
+           join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account')
+"""
+
+_ZONE = """
+  zone as (
+    select convert_from(bytes, 'UTF8')::jsonb ->> 'time_zone' as name
+      from ledger.journal where ledger = $1 and seq = 1)
+"""
+
+_DATED = f"""
+  {_ZONE},
+  {_ENTRY},
+  dated as materialized (
+    select e.*, (e.recorded_at at time zone z.name)::date as recorded_date
+      from entry e cross join zone z)
+"""
+
+_ACCOUNTS = """
+  account_event as materialized (
+    select seq, event_type, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
+     where ledger = $1 and seq > $2 and seq <= $3
+       and event_type in ('account.opened', 'account.changed')),
+  status as (
+    select distinct on (event ->> 'account') event ->> 'account' as account,
+           event ->> 'status' as status, seq as status_seq
+      from account_event where event_type = 'account.changed' order by 1, seq desc)
+"""
+
+
+class Table(msgspec.Struct, frozen=True):
+    """One table of a projection; each has `ledger` as its first column."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    """Key and values, in the table's order, without `ledger`."""
+    rows: str
+    """A select of `columns` from the projection's sources."""
+    sums: tuple[str, ...] = ()
+    """Columns that grow: rows of later events are added to those of earlier ones."""
+    last: tuple[str, ...] = ()
+    """Columns of which the later row's value stands."""
+
+    def insert(self, into: str) -> str:
+        """Put what is due into a table that stands at $2."""
+        merged = [f"{name} = t.{name} + excluded.{name}" for name in self.sums]
+        merged += [f"{name} = excluded.{name}" for name in self.last]
+        clause = "on conflict do nothing"
+        if merged:
+            place = ", ".join(("ledger", *self.key))
+            clause = f"on conflict ({place}) do update set {', '.join(merged)}"
+        return (
+            f"insert into {into} as t (ledger, {', '.join(self.columns)}) "
+            f"select $1, due.* from ({self.rows}) as due {clause}"
+        )
+
+
+class Projection(msgspec.Struct, frozen=True):
+    """Tables that are derived from the same sources and move together."""
+
+    name: str
+    sources: str
+    tables: tuple[Table, ...]
+    follows: bool = False
+
+    def due(self, table: Table) -> str:
+        """A statement that selects what is due of one table."""
+        return f"with {self.sources} {table.rows}"
+
+    def step(self) -> str:
+        """One statement that brings all its tables from $2 to $3."""
+        made = [f"t{n} as ({t.insert(f'ledger.{t.name}')})" for n, t in enumerate(self.tables)]
+        return f"with {self.sources}, {', '.join(made)} select 1"
+
+
+_PROJECTIONS = (
+    Projection(
+        "accounts",
+        _ACCOUNTS,
+        (
+            Table(
+                "account",
+                ("account",),
+                (
+                    "account", "number", "currency", "account_class", "normal_side", "custodial",
+                    "gl_code", "owner", "floor", "ceiling", "status", "status_seq",
+                ),
+                "select o.event ->> 'account', o.seq, o.event ->> 'currency', "
+                "o.event ->> 'account_class', o.event ->> 'normal_side', "
+                "(o.event ->> 'custodial')::boolean, o.event ->> 'gl_code', o.event ->> 'owner', "
+                "(o.event ->> 'floor')::numeric, (o.event ->> 'ceiling')::numeric, "
+                "coalesce(s.status, 'open'), coalesce(s.status_seq, o.seq) "
+                "from account_event o left join status s on s.account = o.event ->> 'account' "
+                "where o.event_type = 'account.opened'",
+            ),
+        ),
+    ),
+    Projection(
+        "balances",
+        _ENTRY,
+        (
+            Table(
+                "balance",
+                ("number",),
+                ("number", "debits", "credits", "version"),
+                "select number, coalesce(sum(amount) filter (where amount > 0), 0), "
+                "coalesce(-sum(amount) filter (where amount < 0), 0), max(seq) "
+                "from (select number, amount, seq from entry union all "
+                "select seq, 0, 0 from ledger.journal where ledger = $1 and seq > $2 "
+                "and seq <= $3 and event_type = 'account.opened') as moved group by number",
+                sums=("debits", "credits"),
+                last=("version",),
+            ),
+        ),
+    ),
+    Projection(
+        "posting_lists",
+        _ENTRY,
+        (
+            # A row is one account's entries of one commit. Commits are not in the journal, so what
+            # is derived again is cut by seq; entries, not rows, are what is compared.
+            Table(
+                "posting_list",
+                ("number", "last_seq"),
+                ("number", "last_seq", "seqs", "entry_nos", "amounts", "effective_dates"),
+                "select number, max(seq), array_agg(seq order by seq, entry_no), "
+                "array_agg(entry_no order by seq, entry_no), "
+                "array_agg(amount order by seq, entry_no), "
+                "array_agg(effective_date order by seq, entry_no) "
+                "from entry group by number, seq / 1024",
+            ),
+        ),
+    ),
+    Projection(
+        "idempotency",
+        _POSTED,
+        (
+            Table(
+                "idempotency",
+                ("digest",),
+                ("digest", "seq", "request_hash"),
+                # The hash covers what the caller wrote, which is not what was recorded: it can't be
+                # derived. Where it is lost zeros stand, and a repeated key is answered with a
+                # conflict that names the transaction: never with a second posting.
+                "select p.digest, p.seq, coalesce(i.request_hash, decode(repeat('00', 32), 'hex')) "
+                "from (select seq, decode(event ->> 'idempotency_digest', 'hex') as digest "
+                "from posted) p left join ledger.idempotency i on i.digest = p.digest "
+                "and i.ledger = $1 and i.seq = p.seq and length(i.request_hash) = 32",
+            ),
+        ),
+    ),
+    Projection(
+        "reversals",
+        _POSTED,
+        (
+            Table(
+                "reversal",
+                ("reverses", "seq"),
+                ("reverses", "seq"),
+                "select (event ->> 'reverses')::bigint, seq from posted where event ? 'reverses' "
+                "and event ->> 'reverses' is not null",
+            ),
+        ),
+    ),
+    Projection(
+        "days",
+        _DATED,
+        (
+            Table(
+                "recorded_day",
+                ("recorded_date",),
+                ("recorded_date", "first_seq"),
+                "select (j.recorded_at at time zone z.name)::date, min(j.seq) "
+                "from ledger.journal j cross join zone z "
+                "where j.ledger = $1 and j.seq > $2 and j.seq <= $3 group by 1",
+            ),
+            Table(
+                "day_delta",
+                ("number", "effective_date", "recorded_date"),
+                ("number", "effective_date", "recorded_date", "debits", "credits"),
+                "select number, effective_date, recorded_date, "
+                "coalesce(sum(amount) filter (where amount > 0), 0), "
+                "coalesce(-sum(amount) filter (where amount < 0), 0) "
+                "from dated group by 1, 2, 3",
+                sums=("debits", "credits"),
+            ),
+            Table(
+                "value_dated_entry",
+                ("number", "effective_date", "seq", "entry_no"),
+                ("number", "effective_date", "seq", "entry_no", "amount"),
+                "select number, effective_date, seq, entry_no, amount from dated "
+                "where effective_date <> recorded_date",
+            ),
+        ),
+        follows=True,
+    ),
+    Projection(
+        "transactions",
+        _POSTED,
+        (
+            Table(
+                "transaction",
+                ("seq",),
+                ("seq", "effective_at", "kind", "channel", "counterparty", "rail_reference"),
+                "select seq, (event ->> 'effective_at')::timestamptz, event ->> 'kind', "
+                "coalesce(event #>> '{context,channel}', 'internal'), "
+                "event #>> '{context,counterparty}', event #>> '{context,rail_reference}' "
+                "from posted",
+            ),
+            Table(
+                "transaction_metadata",
+                ("key", "value", "seq"),
+                ("key", "value", "seq"),
+                "select m.key, m.value, p.seq "
+                "from posted p cross join jsonb_each_text(p.event -> 'metadata') as m",
+            ),
+        ),
+        follows=True,
+    ),
+)  # fmt: skip
+
+PROJECTIONS = {projection.name: projection for projection in _PROJECTIONS}
+"""By the name that `tally rebuild` takes, in the order in which one rests on another."""
+FOLLOWED = tuple(projection for projection in _PROJECTIONS if projection.follows)
