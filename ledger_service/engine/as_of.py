@@ -17,7 +17,6 @@ import msgspec
 from ledger_service.contract.events import LedgerOpened, timestamp
 from ledger_service.engine import projector
 
-DAYS, TRANSACTIONS = "days", "transactions"
 _DAY = dt.timedelta(days=1)
 
 
@@ -34,6 +33,9 @@ class Clocks(msgspec.Struct, frozen=True):
     """Effective: everything of the days before this one ..."""
     until: dt.datetime | None = None
     """... and of this day itself what counts up to this moment (None: nothing)."""
+    on_day: tuple[int, int] = (1, 0)
+    """First and last `seq` known that were recorded on that day; the last is before the first where
+    none was."""
 
 
 async def resolve(
@@ -44,12 +46,12 @@ async def resolve(
     effective_at: dt.datetime | None = None,
     effective_date: dt.date | None = None,
 ) -> Clocks:
-    """The point that a question names; waits for the projections. `seq`: the last event known.
+    """The point that a question names; waits for the history. `seq`: the last event known.
 
     `effective_date` takes the whole of that day; without it and `effective_at` everything counts.
     Errors: `ProjectionBehind`.
     """
-    await projector.caught_up(connection, ledger, (DAYS, TRANSACTIONS), seq)
+    await projector.caught_up(connection, ledger, seq)
     day = await connection.fetchrow(
         "select recorded_date, first_seq from ledger.recorded_day "
         "where ledger = $1 and first_seq <= $2 order by first_seq desc limit 1",
@@ -58,8 +60,9 @@ async def resolve(
     )
     known_day, first = (day["recorded_date"], day["first_seq"]) if day else (dt.date.min, 1)
     if effective_at is not None:
-        zone = await _zone(connection, ledger)
-        return Clocks(seq, known_day, first, effective_at.astimezone(zone).date(), effective_at)
+        edge = effective_at.astimezone(await _zone(connection, ledger)).date()
+        recorded = await _recorded_on(connection, ledger, edge, seq)
+        return Clocks(seq, known_day, first, edge, effective_at, recorded)
     before = dt.date.max if effective_date in (None, dt.date.max) else effective_date + _DAY
     return Clocks(seq, known_day, first, before)
 
@@ -91,21 +94,27 @@ def _listed(first: str, last: str, number: str | None) -> str:
     return _LISTED.format(first=first, last=last, account=account)
 
 
-# First and last seq recorded on a day, of those up to a seq.
-_DAY_RANGE = """
-  select first_seq as first, least({seq}, coalesce((select min(n.first_seq) - 1
-           from ledger.recorded_day n where n.ledger = $1 and n.first_seq > d.first_seq), {seq})) as last
-    from ledger.recorded_day d where d.ledger = $1 and d.recorded_date = {day}
-"""
+async def _recorded_on(connection: Any, ledger: str, day: dt.date, seq: int) -> tuple[int, int]:
+    """First and last `seq` recorded on a day, of those up to `seq`; (1, 0) where there is none."""
+    row = await connection.fetchrow(
+        "select first_seq, (select min(n.first_seq) from ledger.recorded_day n "
+        "where n.ledger = $1 and n.first_seq > d.first_seq) as following "
+        "from ledger.recorded_day d where d.ledger = $1 and d.recorded_date = $2",
+        ledger,
+        day,
+    )
+    if row is None:
+        return 1, 0
+    return row["first_seq"], min(seq, (row["following"] or seq + 1) - 1)
 
 
-# $1 ledger, $2 seq, $3 known day, $4 its first seq, $5 day before which all counts, $6 moment
+# $1 ledger, $2 seq, $3 known day, $4 its first seq, $5 day before which all counts, $6 moment on that
+# day, $7 and $8 first and last seq recorded on it
 def _sums(number: str | None) -> str:
     """CTE `counted` of one account, whose number is a parameter, or of all."""
     account = f"and number = {number}" if number else ""
     return f"""
-  with edge_day as ({_DAY_RANGE.format(day="$5", seq="$2")} and $6::timestamptz is not null),
-  counted as (
+  with counted as (
     select number, debits, credits, effective_date from ledger.day_delta
      where ledger = $1 {account} and recorded_date < $3 and effective_date < $5
     union all
@@ -115,9 +124,9 @@ def _sums(number: str | None) -> str:
     union all
     select e.number, greatest(e.amount, 0), greatest(-e.amount, 0), e.effective_date
       from (
-        select l.number, l.seq, l.amount, l.effective_date from edge_day cross join lateral
-          ({_listed("edge_day.first", "edge_day.last", number)}) as l
-         where l.effective_date = $5
+        select number, seq, amount, effective_date
+          from ({_listed("$7::bigint", "$8::bigint", number)}) as on_day
+         where effective_date = $5
         union all
         select number, seq, amount, effective_date from ledger.value_dated_entry
          where ledger = $1 {account} and effective_date = $5 and seq <= $2
@@ -127,11 +136,11 @@ def _sums(number: str | None) -> str:
 """
 
 
-_ONE, _ALL = _sums("$7"), _sums(None)
+_ONE, _ALL = _sums("$9"), _sums(None)
 
 
 def _arguments(ledger: str, at: Clocks) -> tuple[Any, ...]:
-    return ledger, at.seq, at.known_day, at.known_day_from, at.before_day, at.until
+    return ledger, at.seq, at.known_day, at.known_day_from, at.before_day, at.until, *at.on_day
 
 
 async def number_of(connection: Any, ledger: str, account: str, at: Clocks) -> Any | None:
@@ -161,7 +170,7 @@ async def daily_movements(
     """Debits and credits by effective day, of days with entries only, from `first` on."""
     rows = await connection.fetch(
         _ONE + "select effective_date, sum(debits) as debits, sum(credits) as credits from counted "
-        "where effective_date >= $8 group by 1 order by 1 limit $9",
+        "where effective_date >= $10 group by 1 order by 1 limit $11",
         *_arguments(ledger, at),
         number,
         first,
@@ -210,21 +219,19 @@ async def balances(connection: Any, ledger: str, at: Clocks) -> AsyncIterator[di
 # --- statements ---------------------------------------------------------------------------------
 
 # An account's entries that count on one day: those recorded on it, and the value-dated ones.
-# $1 ledger, $2 number, $3 day, $4 seq
+# $1 ledger, $2 number, $3 day, $4 seq, $5 and $6 first and last seq recorded on the day
 _ENTRIES_OF_DAY = f"""
-  with day as ({_DAY_RANGE.format(day="$3", seq="$4")})
   select e.seq, e.entry_no, e.amount, t.effective_at, j.bytes
     from (
-      select l.seq, l.entry_no, l.amount
-        from day cross join lateral ({_listed("day.first", "day.last", "$2")}) as l
-       where l.effective_date = $3
+      select seq, entry_no, amount from ({_listed("$5::bigint", "$6::bigint", "$2")}) as on_day
+       where effective_date = $3
       union all
       select seq, entry_no, amount from ledger.value_dated_entry
        where ledger = $1 and number = $2 and effective_date = $3 and seq <= $4) as e
     join ledger.transaction t on t.ledger = $1 and t.seq = e.seq
     join ledger.journal j on j.ledger = $1 and j.seq = e.seq
-   where (t.effective_at, e.seq, e.entry_no) > ($5::timestamptz, $6::bigint, $7::smallint)
-   order by t.effective_at, e.seq, e.entry_no limit $8
+   where (t.effective_at, e.seq, e.entry_no) > ($7::timestamptz, $8::bigint, $9::smallint)
+   order by t.effective_at, e.seq, e.entry_no limit $10
 """
 
 Place = tuple[dt.datetime, int, int]
@@ -259,8 +266,9 @@ async def statement(
         )
         if day is None:
             break
+        recorded = await _recorded_on(connection, ledger, day, at.seq)
         found += await connection.fetch(
-            _ENTRIES_OF_DAY, ledger, number, day, at.seq, *after, limit - len(found)
+            _ENTRIES_OF_DAY, ledger, number, day, at.seq, *recorded, *after, limit - len(found)
         )
         day += _DAY
     return found

@@ -1,8 +1,8 @@
 """Every projection of the journal, each said once: which rows the journal makes due.
 
 A projection is followed, compared and rebuilt by the same text. `rows` selects what is due of the
-events after $2 up to $3 of the ledger $1, from the CTEs of `sources`. Those that `follows` names are
-brought up to date by the projector, after the commit; the others are written in the commit itself.
+events after $2 up to $3 of the ledger $1, from the CTEs of `sources`. One that `follows` is brought up
+to date by the projector, after the commit; the others are written in the commit itself.
 """
 
 from __future__ import annotations
@@ -27,18 +27,27 @@ _ENTRY = f"""
            join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account')
 """
 
-_ZONE = """
+# The local days of the events, each with its first moment. A time zone is dear to look up for each
+# entry; where a moment lies among those of the days is not.
+_HISTORY = f"""
+  {_ENTRY},
   zone as (
     select convert_from(bytes, 'UTF8')::jsonb ->> 'time_zone' as name
-      from ledger.journal where ledger = $1 and seq = 1)
-"""
-
-_DATED = f"""
-  {_ZONE},
-  {_ENTRY},
+      from ledger.journal where ledger = $1 and seq = 1),
+  span as (
+    select (min(j.recorded_at) at time zone min(z.name))::date as first_day,
+           (max(j.recorded_at) at time zone min(z.name))::date as last_day
+      from ledger.journal j cross join zone z
+     where j.ledger = $1 and j.seq in ($2 + 1, $3)),
+  days as materialized (
+    select first_day, array(
+             select d at time zone z.name
+               from generate_series(first_day::timestamp, last_day, interval '1 day') as d
+              order by d) as starts
+      from span cross join zone z),
   dated as materialized (
-    select e.*, (e.recorded_at at time zone z.name)::date as recorded_date
-      from entry e cross join zone z)
+    select e.*, d.first_day + width_bucket(e.recorded_at, d.starts) - 1 as recorded_date
+      from entry e cross join days d)
 """
 
 _ACCOUNTS = """
@@ -66,12 +75,14 @@ class Table(msgspec.Struct, frozen=True):
     """Columns that grow: rows of later events are added to those of earlier ones."""
     last: tuple[str, ...] = ()
     """Columns of which the later row's value stands."""
+    repeats: bool = False
+    """Whether later events make a row due that is there: then the first one stays."""
 
     def insert(self, into: str) -> str:
         """Put what is due into a table that stands at $2."""
         merged = [f"{name} = t.{name} + excluded.{name}" for name in self.sums]
         merged += [f"{name} = excluded.{name}" for name in self.last]
-        clause = "on conflict do nothing"
+        clause = "on conflict do nothing" if self.repeats else ""
         if merged:
             place = ", ".join(("ledger", *self.key))
             clause = f"on conflict ({place}) do update set {', '.join(merged)}"
@@ -189,16 +200,17 @@ _PROJECTIONS = (
         ),
     ),
     Projection(
-        "days",
-        _DATED,
+        "history",
+        _HISTORY,
         (
             Table(
                 "recorded_day",
                 ("recorded_date",),
                 ("recorded_date", "first_seq"),
-                "select (j.recorded_at at time zone z.name)::date, min(j.seq) "
-                "from ledger.journal j cross join zone z "
+                "select d.first_day + width_bucket(j.recorded_at, d.starts) - 1, min(j.seq) "
+                "from ledger.journal j cross join days d "
                 "where j.ledger = $1 and j.seq > $2 and j.seq <= $3 group by 1",
+                repeats=True,
             ),
             Table(
                 "day_delta",
@@ -217,13 +229,6 @@ _PROJECTIONS = (
                 "select number, effective_date, seq, entry_no, amount from dated "
                 "where effective_date <> recorded_date",
             ),
-        ),
-        follows=True,
-    ),
-    Projection(
-        "transactions",
-        _POSTED,
-        (
             Table(
                 "transaction",
                 ("seq",),
@@ -247,4 +252,5 @@ _PROJECTIONS = (
 
 PROJECTIONS = {projection.name: projection for projection in _PROJECTIONS}
 """By the name that `tally rebuild` takes, in the order in which one rests on another."""
-FOLLOWED = tuple(projection for projection in _PROJECTIONS if projection.follows)
+HISTORY = PROJECTIONS["history"]
+"""The one that follows after the commit: day sums on both clocks, and the index of transactions."""

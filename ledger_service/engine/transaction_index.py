@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ledger_service.contract.events import timestamp
-from ledger_service.engine import as_of, projector
+from ledger_service.engine import projector
 
 LAST_SEQ = 2**63 - 1
 
@@ -53,7 +53,7 @@ async def find(
 
     Sees all up to `head`. Errors: `ProjectionBehind`.
     """
-    await projector.caught_up(connection, ledger, (as_of.TRANSACTIONS,), head)
+    await projector.caught_up(connection, ledger, head)
     sql, arguments = _query(ledger, filters, before, limit)
     return await connection.fetch(sql, *arguments)
 

@@ -23,7 +23,7 @@ from ledger_service.contract.events import (
     timestamp,
 )
 from ledger_service.engine import as_of, projector, reads, transaction_index
-from ledger_service.engine.projections import FOLLOWED
+from ledger_service.engine.projections import HISTORY
 from ledger_service.engine.transaction_index import Filters
 from tests import dated_histories
 from tests.servers import LedgerDatabase
@@ -49,19 +49,17 @@ def run(ledger_database: LedgerDatabase) -> Iterator[Run]:
 
 async def stand_at(connection: asyncpg.Connection, ledger: str, seq: int) -> None:
     """Take back what followed past `seq`: as if the rest of the journal were still to come."""
-    for projection in FOLLOWED:
-        for table in projection.tables:
-            await connection.execute(f"delete from ledger.{table.name} where ledger = $1", ledger)
+    for table in HISTORY.tables:
+        await connection.execute(f"delete from ledger.{table.name} where ledger = $1", ledger)
     await connection.execute("update ledger.projection set seq = 0 where ledger = $1", ledger)
     await follow(connection, ledger, seq)
 
 
 async def follow(connection: asyncpg.Connection, ledger: str, head: int) -> None:
-    """Let the projections follow to the head, in small steps, as the writer's service does."""
+    """Let the history follow to the head, in small steps, as the writer's service does."""
     await connection.execute("update ledger.head set seq = $2 where ledger = $1", ledger, head)
-    for projection in FOLLOWED:
-        while await projector.step(connection, ledger, projection) < head:
-            pass
+    while await projector.step(connection, ledger) < head:
+        pass
 
 
 def posted(events: Sequence[JournalEvent]) -> list[TransactionPosted]:
