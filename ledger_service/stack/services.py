@@ -128,6 +128,9 @@ _COMMANDS = [
     # an auditor's commands read every table, so they come as the owner
     Part("verify", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),
     Part("pack", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),
+    Part("rebuild", "step", settings=("DATABASE_URL",), role="owner"),
+    Part("export", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),
+    Part("import", "step", settings=("DATABASE_URL",), role="owner"),
     Part("load", "step", settings=(*_API, *_BANK), api_key="integrator"),
     Part("simulate", "step", settings=(*_API, *_BANK), api_key="integrator"),
     Part("statements", "step", settings=(*_API, *_BANK), api_key="bank"),

@@ -193,6 +193,14 @@ CHANGES = {
     "cosignature": "update ledger.cosignature set line = replace(line, 'w.test', 'v.test')",
     "lease": "insert into ledger.lease values ('nowhere', 'x', 'y', now())",
     "journal": "delete from ledger.journal where seq = 77",
+    "projection": "insert into ledger.projection values ('simulated', 'history', 900)",
+    "recorded_day": "insert into ledger.recorded_day values ('simulated', '2026-01-01', 3)",
+    "day_delta": "insert into ledger.day_delta values ('simulated', 4, '2026-01-01', '2026-01-01', 1, 0)",
+    "value_dated_entry": "insert into ledger.value_dated_entry values "
+    "('simulated', 4, '2026-01-01', 77, 0, 1)",
+    "transaction": "insert into ledger.transaction values ('simulated', 77, now(), 'fee', 'ach')",
+    "transaction_metadata": "insert into ledger.transaction_metadata values "
+    "('simulated', 'invoice', '1', 77)",
 }
 
 
