@@ -60,6 +60,11 @@ def arrive(url: str, folder: Path, *, log_key: str = "") -> Manifest:
         tree, recorded_at = _store_events(connection, manifest.ledger, folder)
         _check_root(folder, manifest, tree, log_key)
         _store_keys(connection, manifest.ledger, folder)
+        connection.execute(
+            "update ledger.head set seq = %s, root = %s, recorded_at = %s, epoch = epoch + 1 "
+            "where ledger = %s",
+            (tree.size, tree.root(), recorded_at, manifest.ledger),
+        )
         rebuild.derive(connection, manifest.ledger, tree.size, but="idempotency")
         found = rebuild.drift(connection, manifest.ledger, PROJECTIONS["idempotency"])
         if found.differing:
@@ -67,11 +72,6 @@ def arrive(url: str, folder: Path, *, log_key: str = "") -> Manifest:
                 "export_unsound",
                 f"The idempotency keys are not those of the events: {found.places}",
             )
-        connection.execute(
-            "update ledger.head set seq = %s, root = %s, recorded_at = %s, epoch = epoch + 1 "
-            "where ledger = %s",
-            (tree.size, tree.root(), recorded_at, manifest.ledger),
-        )
     return manifest
 
 

@@ -101,7 +101,7 @@ def _compare(
             count, keys = _compare_table(session, ledger, projection, table, seq)
             if count:
                 differing[table.name] = count
-                places += [f"{table.name} {', '.join(map(str, key))}" for key in keys]
+                places += [_named(table, key) for key in keys]
     return Outcome(ledger, projection.name, seq, differing, places[:_FOUND_MAX])
 
 
@@ -143,7 +143,7 @@ def drift(connection: psycopg.Connection[Any], ledger: str, projection: Projecti
         )
         if keys:
             differing[table.name] = len(keys)
-            places += [f"{table.name} {', '.join(map(str, key))}" for key in keys]
+            places += [_named(table, key) for key in keys]
     return Outcome(ledger, projection.name, seq, differing, places[:_FOUND_MAX])
 
 
@@ -186,6 +186,11 @@ def _compare_table(
     return count, session.run(
         f"select {key} from differing_{table.name} order by {key} limit {_FOUND_MAX}"
     )
+
+
+def _named(table: Table, key: tuple[Any, ...]) -> str:
+    parts = [part.hex() if isinstance(part, bytes) else str(part) for part in key]
+    return f"{table.name} {', '.join(parts)}"
 
 
 def _place(table: Table) -> tuple[str, ...]:

@@ -54,37 +54,40 @@ async def find(
     Sees all up to `head`. Errors: `ProjectionBehind`.
     """
     await projector.caught_up(connection, ledger, head)
-    sql, arguments = _query(ledger, filters, before, limit)
+    sql, arguments = question(ledger, filters, before, limit)
     return await connection.fetch(sql, *arguments)
 
 
-def _query(
+def question(
     ledger: str, filters: Filters, before: Place | None, limit: int
 ) -> tuple[str, list[Any]]:
+    """The statement of `find` and its parameters."""
     arguments: list[Any] = [ledger]
 
     def parameter(value: Any) -> str:
         arguments.append(value)
         return f"${len(arguments)}"
 
-    source, seq = "ledger.transaction t", "t.seq"
-    conditions = ["t.ledger = $1"]
+    names = ["t"]
+    source, conditions = "ledger.transaction t", ["t.ledger = $1"]
     for number, (key, value) in enumerate(filters.metadata):
-        # The first pair leads: its index has the pages' order.
         name = f"m{number}"
+        names.insert(0, name)
         source += f" join ledger.transaction_metadata {name} using (ledger, seq)"
         conditions += [f"{name}.ledger = $1", f"{name}.key = {parameter(key)}"]
         conditions.append(f"{name}.value = {parameter(value)}")
-        seq = "m0.seq"
+
     for column in ("kind", "channel", "counterparty", "rail_reference"):
         value = getattr(filters, column)
         if value is not None:
             conditions.append(f"t.{column} = {parameter(value)}")
-    if filters.after_seq > 0:
-        conditions.append(f"{seq} > {parameter(filters.after_seq)}")
-    if filters.until_seq < LAST_SEQ:
-        conditions.append(f"{seq} <= {parameter(filters.until_seq)}")
-    order = f"{seq} desc"
+    until = filters.until_seq
+    if before is not None and not filters.by_effective_time:
+        until = min(until, before[1] - 1)
+    first, last = parameter(filters.after_seq), parameter(until)
+    # Said of each table: PostgreSQL passes equalities on through a join, not bounds.
+    conditions += [f"{name}.seq > {first} and {name}.seq <= {last}" for name in names]
+    order = f"{names[0]}.seq desc"
     if filters.by_effective_time:
         order = "t.effective_at desc, t.seq desc"
         if filters.effective_from is not None:
@@ -94,13 +97,16 @@ def _query(
         if before is not None:
             place = f"({parameter(before[0])}::timestamptz, {parameter(before[1])}::bigint)"
             conditions.append(f"(t.effective_at, t.seq) < {place}")
-    elif before is not None:
-        conditions.append(f"{seq} < {parameter(before[1])}")
     sql = (
         f"with page as (select t.seq, t.effective_at from {source} "
         f"where {' and '.join(conditions)} order by {order} limit {parameter(limit)}) "
         "select page.*, j.bytes from page join ledger.journal j "
-        f"on j.ledger = $1 and j.seq = page.seq order by {order.replace('m0.', 'page.').replace('t.', 'page.')}"
+        "on j.ledger = $1 and j.seq = page.seq order by "
+        + (
+            "page.effective_at desc, page.seq desc"
+            if filters.by_effective_time
+            else "page.seq desc"
+        )
     )
     return sql, arguments
 
