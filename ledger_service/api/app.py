@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from ledger_service.api import (
     accounts,
     approvals,
+    as_of,
     audit,
     documentation,
     health,
@@ -26,6 +27,7 @@ from ledger_service.api import (
     sessions,
     statements,
     stops,
+    transaction_reads,
     transactions,
 )
 from ledger_service.api.documentation import permissions_of
@@ -43,6 +45,8 @@ RESOURCES = (
     parties,
     ledgers,
     accounts,
+    as_of,
+    transaction_reads,
     transactions,
     holds,
     periods,

@@ -11,12 +11,13 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ledger_service.api import posting_bodies
+from ledger_service.api.clocks import AsOf, resolve_seq
 from ledger_service.api.problems import Problem
 from ledger_service.api.verdicts import settled
 from ledger_service.api.who import Principal, require
 from ledger_service.contract import environment
 from ledger_service.domain.commands import OpenLedger
-from ledger_service.engine import reads
+from ledger_service.engine import as_of, reads
 from ledger_service.engine.client import LedgerClient
 from ledger_service.engine.protocol import Committed
 
@@ -25,6 +26,7 @@ EVENTS_MAX = 100_000
 _CHUNK = 500
 """Lines sent at a time."""
 NDJSON = "application/x-ndjson"
+_LINE = ("gl_code", "account_class", "custodial", "currency")
 
 
 @contextlib.asynccontextmanager
@@ -92,34 +94,29 @@ async def progress(
     return found
 
 
-async def resolve_seq(request: Request, ledger: str, at_seq: int | None) -> int:
-    """`at_seq`, or where the ledger stands now. Errors: `Problem` for a `seq` not reached yet."""
-    head = await reads.head_seq(request.app.state.pool, ledger)
-    if head is None:
-        raise Problem("ledger_not_open")
-    if at_seq is not None and not 0 < at_seq <= head:
-        raise Problem("invalid_request", f"at_seq is from 1 to {head}, where the ledger stands.")
-    return head if at_seq is None else at_seq
-
-
 @router.get("/v1/ledgers/{ledger}/balances")
 async def balances(
     ledger: str,
     _who: Annotated[Principal, require("ledgers.read")],
     request: Request,
-    at_seq: Annotated[int | None, Query()] = None,
+    clocks: AsOf,
 ) -> Response:
-    """Every account's debits and credits as of a `seq`, as NDJSON."""
-    seq = await resolve_seq(request, ledger, at_seq)
+    """Every account's debits and credits on both clocks, as NDJSON."""
+    pool = request.app.state.pool
+    seq = await clocks.known_seq(request, ledger)
+    at = await clocks.resolve(request, ledger) if clocks.asks_when_effective else None
 
     async def lines() -> AsyncIterator[bytes]:
-        async with request.app.state.pool.acquire() as connection:
-            async for row in reads.balances(connection, ledger, seq):
+        async with pool.acquire() as connection:
+            async for row in (
+                as_of.balances(connection, ledger, at)
+                if at
+                else reads.balances(connection, ledger, seq)
+            ):
                 yield msgspec.json.encode(row)
 
-    return StreamingResponse(
-        _chunked(lines()), media_type=NDJSON, headers={"X-Ledger-Seq": str(seq)}
-    )
+    headers = {"X-Ledger-Seq": str(at.seq if at else seq)}
+    return StreamingResponse(_chunked(lines()), media_type=NDJSON, headers=headers)
 
 
 @router.get("/v1/ledgers/{ledger}/trial-balance")
@@ -127,11 +124,33 @@ async def trial_balance(
     ledger: str,
     _who: Annotated[Principal, require("ledgers.read")],
     request: Request,
-    at_seq: Annotated[int | None, Query()] = None,
+    clocks: AsOf,
 ) -> dict[str, Any]:
-    """Debits and credits by gl_code as of a `seq`."""
-    seq = await resolve_seq(request, ledger, at_seq)
-    return await reads.trial_balance(request.app.state.pool, ledger, seq)
+    """Debits and credits by gl_code on both clocks."""
+    pool = request.app.state.pool
+    if clocks.asks_when_effective:
+        at = await clocks.resolve(request, ledger)
+        seq, rows = at.seq, await as_of.trial_balance(pool, ledger, at)
+    else:
+        seq = await clocks.known_seq(request, ledger)
+        rows = await reads.trial_balance(pool, ledger, seq)
+    sums: dict[str, int] = {}
+    for row in rows:
+        difference = int(row["debits"]) - int(row["credits"])
+        sums[row["currency"]] = sums.get(row["currency"], 0) + difference
+    return {
+        "ledger": ledger,
+        **clocks.stated(seq),
+        "lines": [
+            {
+                **{name: row[name] for name in _LINE},
+                "debits": str(int(row["debits"])),
+                "credits": str(int(row["credits"])),
+            }
+            for row in rows
+        ],
+        "balanced": not any(sums.values()),
+    }
 
 
 @router.get("/v1/ledgers/{ledger}/events")

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from ledger_service.contract.identifiers import IdentifierError, looks_personal
 from ledger_service.contract.money import MoneyError
 from ledger_service.domain.errors import REFUSALS, Refusal
+from ledger_service.engine.projector import ProjectionBehind
 from ledger_service.parties.errors import PartyRefusal
 from ledger_service.security.errors import SecurityRefusal
 
@@ -53,7 +54,8 @@ _CODES_BY_STATUS: dict[int, str] = {
     "reversal_refused_by_policy bad_statement",
     429: "sign_in_locked busy",
     500: "internal_error",
-    503: "database_unavailable writer_unavailable outcome_unknown deadline_passed ledger_stopped",
+    503: "database_unavailable writer_unavailable outcome_unknown deadline_passed ledger_stopped "
+    "projection_behind",
 }
 STATUS: dict[str, int] = {
     code: status for status, codes in _CODES_BY_STATUS.items() for code in codes.split()
@@ -75,6 +77,7 @@ _SENTENCES = {
     "internal_error": "Something failed inside; name the request id when you report it.",
     "database_unavailable": "The database does not answer; try again shortly.",
     "writer_unavailable": "The ledger's writer does not answer; try again shortly.",
+    "projection_behind": "What is read has not followed the journal that far; try again shortly.",
     "outcome_unknown": "Whether this was done is not known: look it up by its idempotency key.",
 }
 _FROM_HTTP = {400: "bad_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
@@ -127,6 +130,8 @@ def problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - a table, written
             )
         case PartyRefusal():
             return Problem(error.code, str(error), headers=None, **error.facts)
+        case ProjectionBehind():
+            return Problem(error.code, str(error), headers={"Retry-After": "1"})
         case IdentifierError() | MoneyError():
             return Problem(error.code, str(error))
         case HTTPException():
@@ -191,6 +196,7 @@ def install(app: FastAPI) -> None:
         RequestValidationError,
         SecurityRefusal,
         PartyRefusal,
+        ProjectionBehind,
         IdentifierError,
         MoneyError,
         HTTPException,

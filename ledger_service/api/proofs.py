@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import PlainTextResponse, Response
 
-from ledger_service.api.ledgers import resolve_seq
+from ledger_service.api.clocks import resolve_seq
 from ledger_service.api.problems import Problem
 from ledger_service.api.who import Principal, require
 from ledger_service.contract import environment

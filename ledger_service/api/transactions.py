@@ -1,4 +1,4 @@
-"""Transactions: one, many in a body, a stream of them, reversal, lookup."""
+"""Transactions: one, many in a body, a stream of them, reversal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -18,7 +18,7 @@ from ledger_service.api.posting_bodies import TransactionBody
 from ledger_service.api.problems import Problem
 from ledger_service.api.verdicts import item, settled
 from ledger_service.api.who import Principal, require
-from ledger_service.domain.commands import Command, Keyed, PlaceHold, PostTransaction, key_digest
+from ledger_service.domain.commands import Command, Keyed, PlaceHold, PostTransaction
 from ledger_service.engine import reads
 from ledger_service.engine.client import LedgerClient
 from ledger_service.engine.protocol import Committed, Refused, Verdict
@@ -190,35 +190,6 @@ async def _line_batches(request: Request) -> AsyncIterator[list[bytes]]:
             yield lines[start : start + _STREAM_BATCH]
     if rest.strip():
         yield [rest]
-
-
-@router.get("/v1/ledgers/{ledger}/transactions/{seq}")
-async def get_transaction(
-    ledger: str, seq: int, _who: Annotated[Principal, require("ledgers.read")], request: Request
-) -> dict[str, Any]:
-    """A transaction as it was recorded, and the `seq` of its reversals."""
-    found = await reads.transaction(request.app.state.pool, ledger, seq)
-    if found is None:
-        raise Problem("unknown_transaction")
-    return found
-
-
-@router.get("/v1/ledgers/{ledger}/transactions")
-async def find_transaction(
-    ledger: str,
-    idempotency_key: Annotated[str, Query(min_length=1, max_length=255)],
-    _who: Annotated[Principal, require("ledgers.read")],
-    request: Request,
-) -> dict[str, Any]:
-    """What was posted under an idempotency key: the question after an unknown outcome."""
-    pool = request.app.state.pool
-    if await reads.head_seq(pool, ledger) is None:
-        raise Problem("ledger_not_open")
-    seq = await reads.seq_of_key(pool, ledger, key_digest(ledger, idempotency_key))
-    found = None if seq is None else await reads.transaction(pool, ledger, seq)
-    if found is None:
-        raise Problem("unknown_transaction", "Nothing was posted under this idempotency key.")
-    return found
 
 
 @router.post("/v1/ledgers/{ledger}/transactions/{seq}:reverse", status_code=201)

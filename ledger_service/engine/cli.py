@@ -1,4 +1,4 @@
-"""`tally verify` and `tally pack`."""
+"""`tally verify`, `tally pack`, `tally rebuild`, `tally export` and `tally import`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import msgspec
 import psycopg
 
 from ledger_service.contract import environment
+from ledger_service.engine.arriving import arrive
+from ledger_service.engine.leaving import export as export_ledger
 from ledger_service.engine.pack import PackError, write_pack
+from ledger_service.engine.projections import PROJECTIONS
+from ledger_service.engine.rebuild import rebuild as rebuild_projection
 from ledger_service.engine.verification import remedies
 from ledger_service.engine.verification.explain import EXPLANATIONS, explain_event
 from ledger_service.engine.verify import Keys, Report, verify_new
@@ -99,3 +103,51 @@ def pack(ledger: str, out: Path) -> None:
     except (environment.MissingSetting, psycopg.OperationalError, PackError) as error:
         raise click.ClickException(str(error)) from None
     print(f"{out}: {size} events of {ledger}")
+
+
+@click.command()
+@click.option("--ledger", required=True, help="The ledger.")
+@click.argument("projection", required=False, type=click.Choice(list(PROJECTIONS)))
+def rebuild(ledger: str, projection: str | None) -> None:
+    """Derive a projection (or all) from the journal again and put right what differs, while all runs."""
+    names = [projection] if projection else list(PROJECTIONS)
+    with psycopg.connect(
+        environment.read("TALLYSTICK_DATABASE_URL"), autocommit=True
+    ) as connection:
+        for name in names:
+            found = rebuild_projection(connection, ledger, name)
+            differing = [f"{count} in {table}" for table, count in found.differing.items()]
+            said = f"put right {', '.join(differing)}" if differing else "as the journal says"
+            print(f"{ledger} {name}, up to {found.seq}: {said}")
+            for place in found.places:
+                print(f"  {place}")
+
+
+@click.command()
+@click.option("--ledger", required=True, help="The ledger to export.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder to make.")
+def export(ledger: str, out: Path) -> None:
+    """Write a whole ledger as files: events, proofs, keys of requests, Parquet."""
+    try:
+        manifest = export_ledger(
+            environment.read("TALLYSTICK_DATABASE_URL"),
+            ledger,
+            out,
+            log_key=environment.read("TALLYSTICK_LOG_PUBLIC_KEY"),
+            witness_key=environment.read("TALLYSTICK_WITNESS_PUBLIC_KEY"),
+        )
+    except PackError as error:
+        raise click.ClickException(str(error)) from None
+    print(f"{out}: {manifest.seq} events of {ledger}, root {manifest.root}")
+    if manifest.head_seq > manifest.seq:
+        later = manifest.head_seq - manifest.seq
+        print(f"{later} later events are under no checkpoint yet: to leave, stop posting first.")
+
+
+@click.command(name="import")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--log-key", default="", help="Public key (base64) that must have signed it.")
+def import_(folder: Path, log_key: str) -> None:
+    """Import an exported ledger, where it is empty; nothing happens unless all of it is sound."""
+    manifest = arrive(environment.read("TALLYSTICK_DATABASE_URL"), folder, log_key=log_key)
+    print(f"{manifest.ledger}: {manifest.seq} events, root {manifest.root}")

@@ -6,6 +6,7 @@ one snapshot where it takes two.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -60,6 +61,16 @@ def _ledger(row: Any) -> dict[str, Any]:
 async def head_seq(connection: Any, name: str) -> int | None:
     """`seq` of the last event; None where there is no such ledger."""
     return await connection.fetchval("select seq from ledger.head where ledger = $1", name)
+
+
+async def seq_known_at(connection: Any, name: str, moment: dt.datetime) -> int:
+    """`seq` of the last event recorded by `moment`, with it; 0 before the first."""
+    return await connection.fetchval("select ledger.seq_known_at($1, $2)", name, moment)
+
+
+async def seq_known_before(connection: Any, name: str, moment: dt.datetime) -> int:
+    """`seq` of the last event recorded before `moment`, which has microseconds; 0 where none is."""
+    return await seq_known_at(connection, name, moment - dt.timedelta(microseconds=1))
 
 
 async def progress(connection: Any, name: str) -> dict[str, int] | None:
@@ -209,35 +220,15 @@ async def balances(connection: Any, name: str, at_seq: int) -> AsyncIterator[dic
             }
 
 
-async def trial_balance(connection: Any, name: str, at_seq: int) -> dict[str, Any]:
-    """Debits and credits by gl_code, class and kind of money, as of `at_seq`."""
-    rows = await connection.fetch(
+async def trial_balance(connection: Any, name: str, at_seq: int) -> list[Any]:
+    """Debits and credits by gl_code, class and kind of money, as of `at_seq`, as rows."""
+    return await connection.fetch(
         "select gl_code, account_class, custodial, currency, sum(debits) as debits, "
         f"sum(credits) as credits from ({_BALANCES_AT}) as at_seq "
         "group by 1, 2, 3, 4 order by 1, 2, 3, 4",
         name,
         at_seq,
     )
-    sums: dict[str, int] = {}
-    for row in rows:
-        difference = int(row["debits"]) - int(row["credits"])
-        sums[row["currency"]] = sums.get(row["currency"], 0) + difference
-    return {
-        "ledger": name,
-        "at_seq": at_seq,
-        "lines": [
-            {
-                "gl_code": row["gl_code"],
-                "account_class": row["account_class"],
-                "custodial": row["custodial"],
-                "currency": row["currency"],
-                "debits": str(int(row["debits"])),
-                "credits": str(int(row["credits"])),
-            }
-            for row in rows
-        ],
-        "balanced": not any(sums.values()),
-    }
 
 
 # --- transactions and events --------------------------------------------------------------------

@@ -24,7 +24,7 @@ from ledger_service.contract.identifiers import LEDGER
 from ledger_service.contract.service import Health
 from ledger_service.domain.commands import Command, ExpireHold, OpenLedger
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import lease, store
+from ledger_service.engine import lease, projector, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.checkpoints import CheckpointError, Publisher
 from ledger_service.engine.deciding import Submission
@@ -147,11 +147,15 @@ class WriterService:
         self._tasks[ledger] = asyncio.create_task(self._write(writer))
 
     async def _write(self, writer: LedgerWriter) -> None:
+        following = asyncio.create_task(
+            projector.follow(writer.ledger, self._connect, lambda: writer.committed_seq)
+        )
         try:
             await writer.run()
         except LostLease:
             log.warning("writer.lease_lost", ledger=writer.ledger)
         finally:
+            following.cancel()
             if not self._draining:
                 del self._writers[writer.ledger], self._tasks[writer.ledger]
 

@@ -8,12 +8,13 @@ that has none is a finding itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.rows import dict_row
 
+from ledger_service.engine.projections import HISTORY
 from ledger_service.engine.verification import journal, neighbours, position, projections
 from ledger_service.engine.verification.kafka import check_kafka
 from ledger_service.engine.verification.report import (
@@ -36,7 +37,7 @@ class Check(NamedTuple):
     """Part of the verification of one ledger; runs in the order of the table, on one fold."""
 
     run: Callable[[Scope], None]
-    tables: dict[str, Remedy]
+    tables: Mapping[str, Remedy]
     """What it looks at, and what is done about a finding there."""
 
 
@@ -68,6 +69,12 @@ CHECKS = (
     Check(projections.idempotency, {"ledger.idempotency": "stop"}),
     Check(projections.approvals, {"security.approval": "look"}),
     Check(projections.posting_lists, {"ledger.posting_list": "rebuild"}),
+    Check(
+        projections.followers,
+        dict.fromkeys(
+            ("ledger.projection", *(f"ledger.{table.name}" for table in HISTORY.tables)), "rebuild"
+        ),
+    ),
 )
 SHARED_CHECKS = (
     SharedCheck(neighbours.rules, {rule.table: "look" for rule in neighbours.RULES}),

@@ -36,6 +36,9 @@ HELP = {
     "snapshot": "Read published snapshots of the marts.",
     "monitor": "Alerts: tables and checks.",
     "verify": "Check the ledger against its journal, tree and checkpoints.",
+    "rebuild": "Derive projections from the journal again, while all runs.",
+    "export": "Write a whole ledger as files, to leave with.",
+    "import": "Bring an exported ledger in, where it is empty.",
     "pack": "Write an auditor's pack of events and proofs.",
 }
 """Short help without importing the rooms."""

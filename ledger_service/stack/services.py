@@ -131,6 +131,10 @@ _COMMANDS = [
     Part("identities", "step", settings=("ENV", "DATABASE_URL", "TOKEN_KEY"), role="api"),
     Part("verify", "step", settings=("DATABASE_URL", *_PUBLIC), role="verifier"),
     Part("pack", "step", settings=("DATABASE_URL", *_PUBLIC), role="verifier"),
+    # these write: they come as the owner
+    Part("rebuild", "step", settings=("DATABASE_URL",), role="owner"),
+    Part("export", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),
+    Part("import", "step", settings=("DATABASE_URL",), role="owner"),
     Part("load", "step", settings=(*_API, *_BANK), api_key="integrator"),
     Part("simulate", "step", settings=(*_API, *_BANK), api_key="integrator"),
     Part("statements", "step", settings=(*_API, *_BANK), api_key="bank"),

@@ -56,6 +56,8 @@ EXPLANATIONS: dict[str, str] = {
     "differs_from_journal": _DERIVED,
     "row_missing": "A row is missing. " + _DERIVED,
     "not_in_journal": "A row, or a record, of nothing that is in the journal. " + _DERIVED,
+    "ahead_of_journal": "A projection says that it followed more than the journal holds. "
+    + _DERIVED,
     "not_comparable": "The journal holds bytes that can't be read; see its own findings first.",
     # Kafka
     "foreign_record": "The relay did not write this record. Set the topic's ACL.",

@@ -9,6 +9,8 @@ import msgspec
 import psycopg
 
 from ledger_service.contract.events import timestamp
+from ledger_service.engine.projections import HISTORY
+from ledger_service.engine.rebuild import drift
 from ledger_service.engine.verification.journal import MONEY, stream
 from ledger_service.engine.verification.report import Row, Scope
 
@@ -235,3 +237,28 @@ def _compared(scope: Scope, sql: str, table: str) -> list[Row]:
     except psycopg.DataError:
         scope.add(table, "not_comparable", "the journal holds bytes that are no event")
         return []
+
+
+def followers(scope: Scope) -> None:
+    """What follows the journal, as far as it has come; compared in full runs."""
+    rows = scope.connection.execute(
+        "select name, seq from ledger.projection where ledger = %(ledger)s", scope.parameters
+    )
+    for row in rows.fetchall():
+        if row["name"] != HISTORY.name or row["seq"] > scope.head["seq"]:
+            message = f"{row['name']} stands at {row['seq']}, the journal at {scope.head['seq']}"
+            scope.add("ledger.projection", "ahead_of_journal", message, row=row["name"])
+            return
+    if scope.after:
+        return
+    try:
+        with scope.connection.transaction():
+            found = drift(scope.connection, scope.ledger, HISTORY)
+    except psycopg.DataError:
+        message = "the journal holds bytes that are no event"
+        scope.add("ledger.projection", "not_comparable", message, row=HISTORY.name)
+        return
+    for table, count in found.differing.items():
+        place = next((place for place in found.places if place.startswith(f"{table} ")), "")
+        message = f"{count} places differ"
+        scope.add(f"ledger.{table}", "differs_from_journal", message, row=place)

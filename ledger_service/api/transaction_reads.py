@@ -1,0 +1,127 @@
+"""Reading transactions: one, that of an idempotency key, and lists by declared filters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+
+from ledger_service.api.clocks import moment_of, resolve_seq
+from ledger_service.api.problems import Problem
+from ledger_service.api.who import Principal, require
+from ledger_service.domain.commands import key_digest
+from ledger_service.engine import reads, transaction_index
+from ledger_service.engine.charts import known_charts
+from ledger_service.engine.transaction_index import Filters
+
+router = APIRouter(tags=["transactions"])
+_METADATA_MAX = 4
+"""Pairs that one question may name."""
+
+
+@router.get("/v1/ledgers/{ledger}/transactions/{seq}")
+async def get_transaction(
+    ledger: str, seq: int, _who: Annotated[Principal, require("ledgers.read")], request: Request
+) -> dict[str, Any]:
+    """A transaction as it was recorded, and the `seq` of its reversals."""
+    found = await reads.transaction(request.app.state.pool, ledger, seq)
+    if found is None:
+        raise Problem("unknown_transaction")
+    return found
+
+
+@router.get("/v1/ledgers/{ledger}/transactions")
+async def list_transactions(
+    *,
+    ledger: str,
+    _who: Annotated[Principal, require("ledgers.read")],
+    request: Request,
+    idempotency_key: Annotated[str | None, Query(min_length=1, max_length=255)] = None,
+    kind: str | None = None,
+    channel: str | None = None,
+    counterparty: str | None = None,
+    rail_reference: str | None = None,
+    metadata: Annotated[
+        list[str], Query(max_length=_METADATA_MAX, description="key=value of a declared key")
+    ] = [],  # noqa: B006 - FastAPI copies it
+    effective_from: str | None = None,
+    effective_to: str | None = None,
+    recorded_from: str | None = None,
+    recorded_to: str | None = None,
+    before: str = "",
+    limit: Annotated[int, Query(ge=1, le=reads.PAGE_MAX)] = 100,
+) -> dict[str, Any]:
+    """Transactions that fit every filter, newest first; `next` is the `before` of the next page.
+
+    Ranges are from a moment on, up to another without it. With a range of effective time the newest
+    by that clock come first. With `idempotency_key` alone: the transaction posted under it, the
+    question after an unknown outcome.
+    """
+    if idempotency_key is not None:
+        return await _of_key(request, ledger, idempotency_key)
+    pool = request.app.state.pool
+    head = await resolve_seq(request, ledger, None)
+    effective = [
+        moment_of(name, text)
+        for name, text in (("effective_from", effective_from), ("effective_to", effective_to))
+    ]
+    recorded = {
+        name: moment_of(name, text)
+        for name, text in (("recorded_from", recorded_from), ("recorded_to", recorded_to))
+    }
+    seqs = {
+        name: await reads.seq_known_before(pool, ledger, moment)
+        for name, moment in recorded.items()
+        if moment is not None
+    }
+    filters = Filters(
+        kind,
+        channel,
+        counterparty,
+        rail_reference,
+        await _metadata(request, ledger, metadata),
+        *effective,
+        after_seq=seqs.get("recorded_from", 0),
+        until_seq=seqs.get("recorded_to", transaction_index.LAST_SEQ),
+    )
+    try:
+        place = transaction_index.read_place(before, filters) if before else None
+    except (ValueError, OverflowError):
+        raise Problem("invalid_request", "before is the next of the page before.") from None
+    rows = await transaction_index.find(
+        pool, ledger, filters, before=place, limit=limit + 1, head=head
+    )
+    following = None
+    if len(rows) > limit:
+        last = transaction_index.place_of(rows[limit - 1], filters)
+        following = transaction_index.write_place(last)
+    return {
+        "transactions": [msgspec.json.decode(row["bytes"]) for row in rows[:limit]],
+        "next": following,
+    }
+
+
+async def _metadata(request: Request, ledger: str, texts: list[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs of keys and values. Errors: `undeclared_metadata` for a key the chart does not have."""
+    if not texts:
+        return ()
+    pairs = []
+    opened = await reads.ledger(request.app.state.pool, ledger)
+    declared = known_charts()[opened["chart"]].metadata if opened else ()
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or key not in declared:
+            raise Problem("undeclared_metadata", declared=sorted(declared))
+        pairs.append((key, value))
+    return tuple(pairs)
+
+
+async def _of_key(request: Request, ledger: str, key: str) -> dict[str, Any]:
+    pool = request.app.state.pool
+    await resolve_seq(request, ledger, None)
+    seq = await reads.seq_of_key(pool, ledger, key_digest(ledger, key))
+    found = None if seq is None else await reads.transaction(pool, ledger, seq)
+    if found is None:
+        raise Problem("unknown_transaction", "Nothing was posted under this idempotency key.")
+    return found

@@ -1,0 +1,293 @@
+"""As-of questions on two clocks: what counted by a moment, as it was known at another (P8).
+
+Sums of whole days (recorded, effective) come from `day_delta`; single entries are added only at the
+edges: those recorded on the day of the known moment up to its `seq`, and those that count on the day
+of the effective moment up to it. Days are the ledger's own, in its time zone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from ledger_service.contract.events import LedgerOpened, timestamp
+from ledger_service.engine import projector
+
+_DAY = dt.timedelta(days=1)
+
+
+class Clocks(msgspec.Struct, frozen=True):
+    """A point on both clocks, resolved for one ledger."""
+
+    seq: int
+    """Known: the events up to this one."""
+    known_day: dt.date
+    """The local day on which that event was recorded."""
+    known_day_from: int
+    """First `seq` recorded on it."""
+    before_day: dt.date
+    """Effective: everything of the days before this one ..."""
+    until: dt.datetime | None = None
+    """... and of this day itself what counts up to this moment (None: nothing)."""
+    on_day: tuple[int, int] = (1, 0)
+    """First and last `seq` known that were recorded on that day; the last is before the first where
+    none was."""
+
+
+async def resolve(
+    connection: Any,
+    ledger: str,
+    seq: int,
+    *,
+    effective_at: dt.datetime | None = None,
+    effective_date: dt.date | None = None,
+) -> Clocks:
+    """The point that a question names; waits for the history. `seq`: the last event known.
+
+    `effective_date` takes the whole of that day; without it and `effective_at` everything counts.
+    Errors: `ProjectionBehind`.
+    """
+    await projector.caught_up(connection, ledger, seq)
+    day = await connection.fetchrow(
+        "select recorded_date, first_seq from ledger.recorded_day "
+        "where ledger = $1 and first_seq <= $2 order by first_seq desc limit 1",
+        ledger,
+        seq,
+    )
+    known_day, first = (day["recorded_date"], day["first_seq"]) if day else (dt.date.min, 1)
+    if effective_at is not None:
+        edge = effective_at.astimezone(await _zone(connection, ledger)).date()
+        recorded = await _recorded_on(connection, ledger, edge, seq)
+        return Clocks(seq, known_day, first, edge, effective_at, recorded)
+    before = dt.date.max if effective_date in (None, dt.date.max) else effective_date + _DAY
+    return Clocks(seq, known_day, first, before)
+
+
+async def _zone(connection: Any, ledger: str) -> ZoneInfo:
+    raw = await connection.fetchval(
+        "select bytes from ledger.journal where ledger = $1 and seq = 1", ledger
+    )
+    return ZoneInfo(msgspec.json.decode(raw, type=LedgerOpened).time_zone)
+
+
+# Entries of posting lists with seq from {first} to {last}. A row holds those of one commit, so the
+# row around `last` may hold some on either side. Of one account it is the first that ends there or
+# later; of all accounts there is no such bound.
+_LISTED = """
+  select p.number, u.seq, u.entry_no, u.amount, u.effective_date
+    from ledger.posting_list p, unnest(p.seqs, p.entry_nos, p.amounts, p.effective_dates)
+           as u (seq, entry_no, amount, effective_date)
+   where p.ledger = $1 and p.last_seq >= {first} and u.seq between {first} and {last} {account}
+"""
+_OF_ACCOUNT = """and p.number = {number} and p.last_seq <= coalesce(
+     (select min(l.last_seq) from ledger.posting_list l
+       where l.ledger = $1 and l.number = {number} and l.last_seq >= {last}), {last})
+"""
+
+
+def _listed(first: str, last: str, number: str | None) -> str:
+    account = _OF_ACCOUNT.format(number=number, last=last) if number else ""
+    return _LISTED.format(first=first, last=last, account=account)
+
+
+async def _recorded_on(connection: Any, ledger: str, day: dt.date, seq: int) -> tuple[int, int]:
+    """First and last `seq` recorded on a day, of those up to `seq`; (1, 0) where there is none."""
+    row = await connection.fetchrow(
+        "select first_seq, (select min(n.first_seq) from ledger.recorded_day n "
+        "where n.ledger = $1 and n.first_seq > d.first_seq) as following "
+        "from ledger.recorded_day d where d.ledger = $1 and d.recorded_date = $2",
+        ledger,
+        day,
+    )
+    if row is None:
+        return 1, 0
+    return row["first_seq"], min(seq, (row["following"] or seq + 1) - 1)
+
+
+# $1 ledger, $2 seq, $3 known day, $4 its first seq, $5 day before which all counts, $6 moment on that
+# day, $7 and $8 first and last seq recorded on it
+def _sums(number: str | None) -> str:
+    """CTE `counted` of one account, whose number is a parameter, or of all."""
+    account = f"and number = {number}" if number else ""
+    return f"""
+  with counted as (
+    select number, debits, credits, effective_date from ledger.day_delta
+     where ledger = $1 {account} and recorded_date < $3 and effective_date < $5
+    union all
+    select number, greatest(amount, 0), greatest(-amount, 0), effective_date
+      from ({_listed("$4", "$2", number)}) as known_edge
+     where effective_date < $5
+    union all
+    select e.number, greatest(e.amount, 0), greatest(-e.amount, 0), e.effective_date
+      from (
+        select number, seq, amount, effective_date
+          from ({_listed("$7::bigint", "$8::bigint", number)}) as on_day
+         where effective_date = $5
+        union all
+        select number, seq, amount, effective_date from ledger.value_dated_entry
+         where ledger = $1 {account} and effective_date = $5 and seq <= $2
+           and $6::timestamptz is not null) as e
+      join ledger.transaction t on t.ledger = $1 and t.seq = e.seq
+     where t.effective_at <= $6)
+"""
+
+
+_ONE, _ALL = _sums("$9"), _sums(None)
+
+
+def _arguments(ledger: str, at: Clocks) -> tuple[Any, ...]:
+    return ledger, at.seq, at.known_day, at.known_day_from, at.before_day, at.until, *at.on_day
+
+
+async def number_of(connection: Any, ledger: str, account: str, at: Clocks) -> Any | None:
+    """Number, side and currency of an account that was open at that point; None where none was."""
+    return await connection.fetchrow(
+        "select number, normal_side, currency from ledger.account "
+        "where ledger = $1 and account = $2 and number <= $3",
+        ledger,
+        account,
+        at.seq,
+    )
+
+
+async def balance(connection: Any, ledger: str, number: int, at: Clocks) -> tuple[int, int]:
+    """Debits and credits of one account."""
+    row = await connection.fetchrow(
+        _ONE + "select coalesce(sum(debits), 0), coalesce(sum(credits), 0) from counted",
+        *_arguments(ledger, at),
+        number,
+    )
+    return int(row[0]), int(row[1])
+
+
+async def daily_movements(
+    connection: Any, ledger: str, number: int, at: Clocks, *, first: dt.date, limit: int
+) -> list[tuple[dt.date, int, int]]:
+    """Debits and credits by effective day, of days with entries only, from `first` on."""
+    rows = await connection.fetch(
+        _ONE + "select effective_date, sum(debits) as debits, sum(credits) as credits from counted "
+        "where effective_date >= $10 group by 1 order by 1 limit $11",
+        *_arguments(ledger, at),
+        number,
+        first,
+        limit,
+    )
+    return [(row["effective_date"], int(row["debits"]), int(row["credits"])) for row in rows]
+
+
+_ACCOUNTS_AS_OF = (
+    _ALL
+    + """,
+  moved as (
+    select number, sum(debits) as debits, sum(credits) as credits from counted group by number)
+  select a.account, a.currency, a.gl_code, a.account_class, a.custodial,
+         coalesce(m.debits, 0) as debits, coalesce(m.credits, 0) as credits
+    from ledger.account a left join moved m using (number)
+   where a.ledger = $1 and a.number <= $2
+"""
+)
+
+
+async def trial_balance(connection: Any, ledger: str, at: Clocks) -> list[Any]:
+    """Debits and credits by gl_code, class and kind of money, as rows."""
+    return await connection.fetch(
+        "select gl_code, account_class, custodial, currency, sum(debits) as debits, "
+        f"sum(credits) as credits from ({_ACCOUNTS_AS_OF}) as as_of "
+        "group by 1, 2, 3, 4 order by 1, 2, 3, 4",
+        *_arguments(ledger, at),
+    )
+
+
+async def balances(connection: Any, ledger: str, at: Clocks) -> AsyncIterator[dict[str, Any]]:
+    """Every account's debits and credits, by id. `connection`: for itself alone."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        async for row in connection.cursor(
+            _ACCOUNTS_AS_OF + " order by a.account", *_arguments(ledger, at), prefetch=2000
+        ):
+            yield {
+                "account": row["account"],
+                "currency": row["currency"],
+                "debits": str(int(row["debits"])),
+                "credits": str(int(row["credits"])),
+            }
+
+
+# --- statements ---------------------------------------------------------------------------------
+
+# An account's entries that count on one day: those recorded on it, and the value-dated ones.
+# $1 ledger, $2 number, $3 day, $4 seq, $5 and $6 first and last seq recorded on the day
+_ENTRIES_OF_DAY = f"""
+  select e.seq, e.entry_no, e.amount, t.effective_at, j.bytes
+    from (
+      select seq, entry_no, amount from ({_listed("$5::bigint", "$6::bigint", "$2")}) as on_day
+       where effective_date = $3
+      union all
+      select seq, entry_no, amount from ledger.value_dated_entry
+       where ledger = $1 and number = $2 and effective_date = $3 and seq <= $4) as e
+    join ledger.transaction t on t.ledger = $1 and t.seq = e.seq
+    join ledger.journal j on j.ledger = $1 and j.seq = e.seq
+   where (t.effective_at, e.seq, e.entry_no) > ($7::timestamptz, $8::bigint, $9::smallint)
+   order by t.effective_at, e.seq, e.entry_no limit $10
+"""
+
+Place = tuple[dt.datetime, int, int]
+"""Where an entry stands in a statement: effective_at, seq, entry_no."""
+START: Place = (dt.datetime.min.replace(tzinfo=dt.UTC), 0, -1)
+
+
+async def statement(
+    connection: Any,
+    ledger: str,
+    number: int,
+    at: Clocks,
+    *,
+    first: dt.date,
+    after: Place = START,
+    limit: int,
+) -> list[Any]:
+    """An account's entries in the order in which they count, from the day `first` and `after` on.
+
+    Up to (not with) the day `at.before_day`; `at.until` is not looked at.
+    """
+    found: list[Any] = []
+    day: dt.date | None = first
+    while len(found) < limit:
+        day = await connection.fetchval(
+            "select min(effective_date) from ledger.day_delta where ledger = $1 and number = $2 "
+            "and effective_date >= $3 and effective_date < $4",
+            ledger,
+            number,
+            day,
+            at.before_day,
+        )
+        if day is None:
+            break
+        recorded = await _recorded_on(connection, ledger, day, at.seq)
+        found += await connection.fetch(
+            _ENTRIES_OF_DAY, ledger, number, day, at.seq, *recorded, *after, limit - len(found)
+        )
+        day += _DAY
+    return found
+
+
+def place_of(row: Any) -> Place:
+    """Where the page after this entry begins."""
+    return row["effective_at"], row["seq"], row["entry_no"]
+
+
+def write_place(place: Place) -> str:
+    """A place as text: the `after` of the next page."""
+    return f"{timestamp(place[0])}_{place[1]}_{place[2]}"
+
+
+def read_place(text: str) -> Place:
+    """A place from its text. Errors: ValueError."""
+    moment, seq, entry_no = text.split("_")
+    place = dt.datetime.fromisoformat(moment), int(seq), int(entry_no)
+    if place[0].tzinfo is None or not 0 < place[1] < 2**63 or not -1 <= place[2] < 2**15:
+        raise ValueError("no place in a statement")
+    return place

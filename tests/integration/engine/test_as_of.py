@@ -1,0 +1,294 @@
+"""Both clocks (P8) and lists of transactions, against a fold over the events themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import itertools
+import os
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from ledger_service.contract.events import (
+    AccountOpened,
+    JournalEvent,
+    LedgerOpened,
+    TransactionPosted,
+    timestamp,
+)
+from ledger_service.engine import as_of, projector, reads, transaction_index
+from ledger_service.engine.projections import HISTORY
+from ledger_service.engine.transaction_index import Filters
+from tests import dated_histories
+from tests.servers import LedgerDatabase
+
+Run = Callable[[Callable[[asyncpg.Connection], Awaitable[Any]]], Any]
+_names = (f"dated_{number}" for number in itertools.count())
+QUICK = settings(
+    max_examples=int(os.environ.get("EXAMPLES", "12")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+MICRO = dt.timedelta(microseconds=1)
+
+
+@pytest.fixture
+def run(ledger_database: LedgerDatabase) -> Iterator[Run]:
+    """Runs a coroutine with a connection as the owner, all in one loop."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(ledger_database.owner_url))
+        yield lambda work: runner.run(work(connection))
+        runner.run(connection.close())
+
+
+async def stand_at(connection: asyncpg.Connection, ledger: str, seq: int) -> None:
+    """Take back what followed past `seq`: as if the rest of the journal were still to come."""
+    for table in HISTORY.tables:
+        await connection.execute(f"delete from ledger.{table.name} where ledger = $1", ledger)
+    await connection.execute("update ledger.projection set seq = 0 where ledger = $1", ledger)
+    await follow(connection, ledger, seq)
+
+
+async def follow(connection: asyncpg.Connection, ledger: str, head: int) -> None:
+    """Let the history follow to the head, in small steps, as the writer's service does."""
+    await connection.execute("update ledger.head set seq = $2 where ledger = $1", ledger, head)
+    while await projector.step(connection, ledger) < head:
+        pass
+
+
+def posted(events: Sequence[JournalEvent]) -> list[TransactionPosted]:
+    return [event for event in events if isinstance(event, TransactionPosted)]
+
+
+def counted(
+    events: Sequence[JournalEvent],
+    seq: int,
+    moment: dt.datetime | None,
+    day: dt.date | None,
+) -> list[TransactionPosted]:
+    """What counts at a point on both clocks: the whole of the definition."""
+    return [
+        event
+        for event in posted(events)
+        if event.seq <= seq
+        and (moment is None or event.effective_at <= timestamp(moment))
+        and (day is None or event.effective_date <= day.isoformat())
+    ]
+
+
+def sums(events: Sequence[TransactionPosted], account: str) -> tuple[int, int]:
+    entries = [entry for event in events for entry in event.entries if entry.account == account]
+    debits, credits_ = (
+        sum(int(entry.amount) for entry in entries if entry.side == side)
+        for side in ("debit", "credit")
+    )
+    return debits, credits_
+
+
+def points(events: Sequence[JournalEvent]) -> st.SearchStrategy[tuple]:
+    """Questions: a seq, and a moment, a day or neither; mostly at the edges of something."""
+    zone = ZoneInfo(events[0].time_zone) if isinstance(events[0], LedgerOpened) else dt.UTC
+    moments = {dt.datetime.fromisoformat(event.effective_at) for event in posted(events)}
+    moments |= {dt.datetime.fromisoformat(event.recorded_at) for event in events}
+    days = {moment.astimezone(zone).date() for moment in moments}
+    days |= {day + dt.timedelta(days=shift) for day in days for shift in (-1, 1)}
+    moments |= {dt.datetime.combine(day, dt.time(), zone).astimezone(dt.UTC) for day in days}
+    moments |= {moment + shift for moment in moments for shift in (-MICRO, MICRO)}
+    when = st.one_of(
+        st.tuples(st.sampled_from(sorted(moments)), st.none()),
+        st.tuples(st.none(), st.sampled_from(sorted(days))),
+        st.just((None, None)),
+    )
+    return st.tuples(st.integers(1, len(events)), when).map(lambda pair: (pair[0], *pair[1]))
+
+
+@QUICK
+@given(data=st.data())
+def test_balances_on_both_clocks_are_what_the_events_say(
+    data: st.DataObject, run: Run, ledger_database: LedgerDatabase
+) -> None:
+    ledger = next(_names)
+    events = data.draw(dated_histories.histories(ledger))
+    dated_histories.store(ledger_database.owner_url, events)
+    wanted = data.draw(st.lists(points(events), min_size=4, max_size=8))
+    recorded = [dt.datetime.fromisoformat(event.recorded_at) for event in events]
+    steps = data.draw(st.integers(1, 40))
+    known = data.draw(st.sampled_from(recorded)) - data.draw(st.integers(0, 1)) * MICRO
+
+    async def ask(connection: asyncpg.Connection) -> None:
+        await stand_at(connection, ledger, 0)
+        for head in range(0, len(events) + steps, steps):
+            await follow(connection, ledger, min(head, len(events)))
+        by_then = [event.seq for event, at in zip(events, recorded, strict=True) if at <= known]
+        assert await reads.seq_known_at(connection, ledger, known) == max(by_then, default=0)
+        for seq, moment, day in wanted:
+            at = await as_of.resolve(
+                connection, ledger, seq, effective_at=moment, effective_date=day
+            )
+            due = counted(events, seq, moment, day)
+            opened = [e for e in events[:seq] if isinstance(e, AccountOpened)]
+            totals: dict[str, list[int]] = {}
+            for account in opened:
+                expected = sums(due, account.account)
+                found = await as_of.balance(connection, ledger, account.seq, at)
+                assert found == expected, (account.account, seq, moment, day)
+                line = totals.setdefault(account.gl_code, [0, 0])
+                line[0] += expected[0]
+                line[1] += expected[1]
+            lines = await as_of.trial_balance(connection, ledger, at)
+            stated = {row["gl_code"]: [int(row["debits"]), int(row["credits"])] for row in lines}
+            assert stated == totals
+            every = [row async for row in as_of.balances(connection, ledger, at)]
+            assert {row["account"]: (int(row["debits"]), int(row["credits"])) for row in every} == {
+                account.account: sums(due, account.account) for account in opened
+            }
+
+    run(ask)
+
+
+@QUICK
+@given(data=st.data())
+def test_a_statement_holds_each_entry_once_in_the_order_in_which_it_counts(
+    data: st.DataObject, run: Run, ledger_database: LedgerDatabase
+) -> None:
+    ledger = next(_names)
+    events = data.draw(dated_histories.histories(ledger))
+    dated_histories.store(ledger_database.owner_url, events)
+    seq, _, day = data.draw(points(events))
+    first = data.draw(st.sampled_from([dt.date.min, dt.date(2026, 3, 8), dt.date(2026, 11, 1)]))
+    limit = data.draw(st.integers(1, 5))
+
+    async def ask(connection: asyncpg.Connection) -> None:
+        at = await as_of.resolve(connection, ledger, seq, effective_date=day)
+        due = [e for e in counted(events, seq, None, day) if e.effective_date >= first.isoformat()]
+        for account in [e for e in events[:seq] if isinstance(e, AccountOpened)]:
+            expected = sorted(
+                (event.effective_at, event.seq, number)
+                for event in due
+                for number, entry in enumerate(event.entries)
+                if entry.account == account.account
+            )
+            found, place = [], as_of.START
+            while True:
+                rows = await as_of.statement(
+                    connection, ledger, account.seq, at, first=first, after=place, limit=limit
+                )
+                found += [(timestamp(r["effective_at"]), r["seq"], r["entry_no"]) for r in rows]
+                if len(rows) < limit:
+                    break
+                place = as_of.read_place(as_of.write_place(as_of.place_of(rows[-1])))
+            assert found == expected
+            days = await as_of.daily_movements(
+                connection, ledger, account.seq, at, first=first, limit=1000
+            )
+            assert days == [
+                (
+                    day_,
+                    *sums(
+                        [e for e in due if e.effective_date == day_.isoformat()], account.account
+                    ),
+                )
+                for day_ in sorted({dt.date.fromisoformat(e.effective_date) for e in due})
+                if any(
+                    entry.account == account.account
+                    for e in due
+                    if e.effective_date == day_.isoformat()
+                    for entry in e.entries
+                )
+            ]
+
+    run(ask)
+
+
+# --- lists ------------------------------------------------------------------------------------
+
+
+def filters(events: Sequence[JournalEvent]) -> st.SearchStrategy[Filters]:
+    """Any set of filters; moments are those of events."""
+    moments = st.sampled_from(
+        [None, *(dt.datetime.fromisoformat(e.effective_at) for e in posted(events))]
+    )
+    pairs = st.lists(
+        st.sampled_from([("invoice", "1"), ("source", "a"), ("source", "b")]), max_size=2
+    )
+    return st.builds(
+        Filters,
+        kind=st.sampled_from([None, None, *dated_histories.KINDS]),
+        channel=st.sampled_from([None, None, *dated_histories.CHANNELS]),
+        counterparty=st.sampled_from([None, None, "cp1", "cp9"]),
+        rail_reference=st.sampled_from([None, None, "R 1"]),
+        metadata=pairs.map(tuple),
+        effective_from=moments,
+        effective_to=moments,
+        after_seq=st.sampled_from([0, 0, len(events) // 3]),
+        until_seq=st.sampled_from([2**63 - 1, len(events) * 2 // 3]),
+    )
+
+
+def fits(event: TransactionPosted, wanted: Filters) -> bool:
+    """What a filter means."""
+    start, end = wanted.effective_from, wanted.effective_to
+    return (
+        wanted.kind in (None, event.kind)
+        and wanted.channel in (None, event.context.channel)
+        and wanted.counterparty in (None, event.context.counterparty)
+        and wanted.rail_reference in (None, event.context.rail_reference)
+        and all(event.metadata.get(key) == value for key, value in wanted.metadata)
+        and (start is None or event.effective_at >= timestamp(start))
+        and (end is None or event.effective_at < timestamp(end))
+        and wanted.after_seq < event.seq <= wanted.until_seq
+    )
+
+
+@QUICK
+@given(data=st.data())
+def test_pages_of_transactions_lose_and_repeat_none_while_others_are_posted(
+    data: st.DataObject, run: Run, ledger_database: LedgerDatabase
+) -> None:
+    ledger = next(_names)
+    events = data.draw(dated_histories.histories(ledger))
+    dated_histories.store(ledger_database.owner_url, events)
+    wanted = data.draw(st.lists(filters(events), min_size=1, max_size=4))
+    limit = data.draw(st.integers(1, 6))
+    seen = data.draw(st.integers(1, len(events)))
+
+    async def ask(connection: asyncpg.Connection) -> None:
+        # The first page sees only the events up to `seen`; the rest are "posted" after it.
+        await stand_at(connection, ledger, seen)
+        pages = [await page(connection, one, None, seen) for one in wanted]
+        await follow(connection, ledger, len(events))
+        for one, (found, following) in zip(wanted, pages, strict=True):
+            place = following
+            while place:
+                rows, place = await page(connection, one, place, len(events))
+                found.extend(rows)
+            assert len(found) == len(set(found)), "one was doubled"
+            due = [e for e in posted(events) if fits(e, one)]
+            key = (
+                (lambda e: (e.effective_at, e.seq)) if one.by_effective_time else (lambda e: e.seq)
+            )
+            ordered = [e.seq for e in sorted(due, key=key, reverse=True)]
+            assert [seq for seq in ordered if seq in set(found)] == found, "out of order"
+            missing = set(ordered) - set(found)
+            assert all(seq > seen for seq in missing), "one that was there was lost"
+            assert set(found) <= set(ordered)
+            newest, _ = await page(connection, one, None, len(events))
+            assert newest == ordered[:limit]
+
+    async def page(connection, one: Filters, before: str | None, head: int):
+        place = transaction_index.read_place(before, one) if before else None
+        rows = await transaction_index.find(
+            connection, ledger, one, before=place, limit=limit, head=head
+        )
+        following = None
+        if len(rows) == limit:
+            following = transaction_index.write_place(transaction_index.place_of(rows[-1], one))
+        return [row["seq"] for row in rows], following
+
+    run(ask)

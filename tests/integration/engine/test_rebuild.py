@@ -1,0 +1,144 @@
+"""Any projection is derived from the journal again, while its writer goes on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import psycopg
+import pytest
+
+from ledger_service.domain.commands import AttestDay, OpenAccount
+from ledger_service.engine import projector
+from ledger_service.engine.projections import PROJECTIONS
+from ledger_service.engine.rebuild import Outcome, RebuildError, rebuild
+from ledger_service.engine.verify import verify
+from ledger_service.engine.writer import LedgerWriter
+from tests.integration.engine.conftest import LEDGER, local_writer
+from tests.integration.engine.test_verification import tamper
+from tests.integration.engine.test_writer import A, B, opened, submit
+from tests.ledger_book import capturing, holding, posting, voiding
+from tests.servers import LedgerDatabase
+
+DAMAGE = {
+    "accounts": {"account": "update ledger.account set status = 'frozen', gl_code = '9'"},
+    "captures": {"capture": "delete from ledger.capture"},
+    "holds": {"hold": "update ledger.hold set amounts[1] = 1, state = 'open'"},
+    "periods": {"period": "update ledger.period set day = day + 1"},
+    "balances": {"balance": "update ledger.balance set debits = debits + 1 where debits > 0"},
+    "posting_lists": {"posting_list": "update ledger.posting_list set amounts[2] = 7"},
+    "idempotency": {"idempotency": "delete from ledger.idempotency where seq % 2 = 0"},
+    "reversals": {"reversal": "insert into ledger.reversal values ('simulated', 6, 7)"},
+    "history": {
+        "recorded_day": "update ledger.recorded_day set first_seq = first_seq + 1",
+        "day_delta": "delete from ledger.day_delta where credits > 0",
+        "value_dated_entry": "update ledger.value_dated_entry set amount = amount + 1",
+        "transaction": "update ledger.transaction set kind = 'fee' where seq > 8",
+        "transaction_metadata": "truncate ledger.transaction_metadata",
+    },
+}
+
+
+def rebuilt(database: LedgerDatabase, name: str) -> Outcome:
+    with psycopg.connect(database.owner_url, autocommit=True) as connection:
+        return rebuild(connection, LEDGER, name)
+
+
+async def follow(database: LedgerDatabase) -> None:
+    """As the writer's service does, with its role."""
+    connection = await asyncpg.connect(database.url("writer"))
+    head = await connection.fetchval("select seq from ledger.head")
+    while await projector.step(connection, LEDGER) < head:
+        pass
+    await connection.close()
+
+
+def transfers(first: int, count: int) -> list:
+    return [
+        posting(
+            f"k{number}", (A, 5), (B, -5), metadata={"invoice": f"{number % 3}"},
+            effective_at=f"2026-0{1 + number % 3}-02T12:00:00Z",
+        )
+        for number in range(first, first + count)
+    ]  # fmt: skip
+
+
+async def hold_and_close(writer: LedgerWriter) -> None:
+    """Holds in every state, one of them with a leg that no part of it reached."""
+    lines = ((A, 1), (A, 50), (B, -51))
+    placed = [
+        verdict.seq
+        for verdict in await submit(writer, *(holding(f"h{n}", *lines) for n in range(4)))
+    ]
+    await submit(
+        writer,
+        capturing("c0", placed[0], 10, ends_hold=False),
+        capturing("c1", placed[1], 10),
+        capturing("c2", placed[2]),
+        voiding("v3", placed[3]),
+    )
+    await submit(writer, AttestDay("2026-02-01", "stm_1", "usr_1"))
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+async def test_what_was_damaged_is_put_right_while_its_writer_goes_on(
+    ledger_database: LedgerDatabase, postgres, name: str
+) -> None:
+    assert DAMAGE.keys() == PROJECTIONS.keys()
+    assert DAMAGE[name].keys() == {table.name for table in PROJECTIONS[name].tables}
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        await submit(writer, *transfers(0, 20))
+        await hold_and_close(writer)
+        await follow(ledger_database)
+    assert rebuilt(ledger_database, name).differing == {}
+    tamper(postgres.admin_url, ledger_database, *DAMAGE[name].values())
+    damaged = {
+        finding.table.removeprefix("ledger.")
+        for finding in verify(ledger_database.owner_url).findings
+    }
+    assert DAMAGE[name].keys() <= damaged
+    async with local_writer(ledger_database) as writer:
+        # It loads what is damaged, and goes on posting while that is put right.
+        await submit(writer, OpenAccount("customer:9:wallet", "USD", "key_test"))
+        await submit(writer, *transfers(20, 5))
+        repair = asyncio.create_task(asyncio.to_thread(rebuilt, ledger_database, name))
+        number = 25
+        while not repair.done():
+            await submit(writer, *transfers(number, 1))
+            number += 1
+        found = await repair
+        assert found.differing.keys() == DAMAGE[name].keys()
+        await submit(writer, *transfers(number, 5))
+        await follow(ledger_database)
+    assert verify(ledger_database.owner_url).findings == []
+    assert rebuilt(ledger_database, name).differing == {}
+
+
+async def test_a_key_whose_hash_is_lost_meets_a_conflict_never_a_second_posting(
+    ledger_database: LedgerDatabase, postgres
+) -> None:
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        (first, kept) = await submit(writer, *transfers(0, 2))
+    tamper(
+        postgres.admin_url,
+        ledger_database,
+        f"delete from ledger.idempotency where seq = {first.seq}",
+    )
+    rebuilt(ledger_database, "idempotency")
+    async with local_writer(ledger_database) as writer:
+        again, replayed = await submit(writer, *transfers(0, 2))
+        assert (again.code, again.detail["seq"]) == ("idempotency_conflict", first.seq)
+        assert (replayed.seq, replayed.replayed) == (kept.seq, True)
+
+
+async def test_unknown_names_are_named(ledger_database: LedgerDatabase) -> None:
+    with psycopg.connect(ledger_database.owner_url, autocommit=True) as connection:
+        for ledger, name, code in (
+            (LEDGER, "nothing", "unknown_projection"),
+            ("nowhere", "balances", "ledger_not_open"),
+        ):
+            with pytest.raises(RebuildError) as error:
+                rebuild(connection, ledger, name)
+            assert error.value.code == code
