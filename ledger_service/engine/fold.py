@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from ledger_service.contract.events import (
@@ -11,6 +13,23 @@ from ledger_service.contract.events import (
     TransactionPosted,
 )
 from ledger_service.domain.account import parse_limit
+
+
+class Multiset:
+    """A sum of hashes: two are equal where the same facts were added, in whatever order.
+
+    So millions of rows are compared in constant memory; which one differs is asked only then.
+    """
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, facts: tuple[int | str | bytes, ...]) -> None:
+        """Add one row."""
+        digest = hashlib.sha256(repr(facts).encode()).digest()
+        self.total = (self.total + int.from_bytes(digest, "big")) % (1 << 256)
 
 
 class AccountFold(msgspec.Struct):
@@ -41,6 +60,10 @@ class Fold(msgspec.Struct):
     """`seq` of the original and of the reversal."""
     approvals: dict[int, str] = msgspec.field(default_factory=dict)
     """By `seq`, the approval that a transaction consumed."""
+    entries: Multiset = msgspec.field(default_factory=Multiset)
+    """Of seq, number in the transaction, account's number, signed amount, effective date."""
+    keys: Multiset = msgspec.field(default_factory=Multiset)
+    """Of idempotency digest and seq."""
     recorded_at: str = ""
 
     def apply(self, event: JournalEvent) -> bool:
@@ -77,7 +100,8 @@ class Fold(msgspec.Struct):
 
     def _post(self, event: TransactionPosted) -> bool:
         sums: dict[str, int] = {}
-        for entry in event.entries:
+        self.keys.add((bytes.fromhex(event.idempotency_digest), event.seq))
+        for number, entry in enumerate(event.entries):
             account, amount = self.accounts[entry.account], int(entry.amount)
             if amount <= 0 or entry.currency != account.currency:
                 raise ValueError(f"an entry of {amount} {entry.currency}")
@@ -87,6 +111,7 @@ class Fold(msgspec.Struct):
             else:
                 account.credits += amount
             signed = amount if entry.side == "debit" else -amount
+            self.entries.add((event.seq, number, account.number, signed, event.effective_date))
             sums[entry.currency] = sums.get(entry.currency, 0) + signed
         return not any(sums.values())
 
