@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -22,6 +23,23 @@ from ledger_service.domain import legs
 from ledger_service.domain.account import parse_limit
 from ledger_service.domain.closing import day_of
 from ledger_service.domain.hold import Hold, State, hold
+
+
+class Multiset:
+    """A sum of hashes: two are equal where the same facts were added, in whatever order.
+
+    So millions of rows are compared in constant memory; which one differs is asked only then.
+    """
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, facts: tuple[int | str | bytes, ...]) -> None:
+        """Add one row."""
+        digest = hashlib.sha256(repr(facts).encode()).digest()
+        self.total = (self.total + int.from_bytes(digest, "big")) % (1 << 256)
 
 
 class AccountFold(msgspec.Struct):
@@ -59,6 +77,10 @@ class Fold(msgspec.Struct):
     """`seq` of the hold and of the transaction that captures it."""
     periods: set[tuple[int, str, str]] = msgspec.field(default_factory=set)
     """`seq`, type and day of the events that closed, reopened or attested."""
+    entries: Multiset = msgspec.field(default_factory=Multiset)
+    """Of seq, number in the transaction, account's number, signed amount, effective date."""
+    keys: Multiset = msgspec.field(default_factory=Multiset)
+    """Of idempotency digest and seq."""
     recorded_at: str = ""
 
     def apply(self, event: JournalEvent) -> bool:
@@ -66,6 +88,9 @@ class Fold(msgspec.Struct):
 
         Errors: KeyError for an unknown account, ValueError for an amount that is no number.
         """
+        digest = getattr(event, "idempotency_digest", None)
+        if digest is not None:
+            self.keys.add((bytes.fromhex(digest), event.seq))
         if isinstance(event, AccountOpened):
             self._open(event)
         elif isinstance(event, AccountChanged):
@@ -139,7 +164,7 @@ class Fold(msgspec.Struct):
 
     def _post(self, event: TransactionPosted) -> bool:
         sums: dict[str, int] = {}
-        for entry in event.entries:
+        for number, entry in enumerate(event.entries):
             account, amount = self.accounts[entry.account], int(entry.amount)
             if amount <= 0 or entry.currency != account.currency:
                 raise ValueError(f"an entry of {amount} {entry.currency}")
@@ -149,6 +174,7 @@ class Fold(msgspec.Struct):
             else:
                 account.credits += amount
             signed = amount if entry.side == "debit" else -amount
+            self.entries.add((event.seq, number, account.number, signed, event.effective_date))
             sums[entry.currency] = sums.get(entry.currency, 0) + signed
         if event.captures is not None:
             self._capture(event, event.captures)

@@ -1,8 +1,9 @@
-"""Verify a pack of a ledger without the system that made it.
+"""tally-verify: verify a pack of a ledger without the system that made it.
 
-    python offline_verifier.py PACK [--state FILE] [--log-key BASE64] [--witness-key BASE64]
+    python offline_verifier.py PACK --state FILE [--log-key BASE64] [--witness-key BASE64]
 
-This one file needs Python and the package `cryptography`. It trusts nobody:
+This one file needs Python and the package `cryptography`: copy it, read it, run it anywhere. It
+trusts nobody:
 
 1. every line of events.ndjson is hashed into a Merkle tree (RFC 6962);
 2. the tree's root and size must be those that checkpoint.txt states;
@@ -21,6 +22,7 @@ import argparse
 import base64
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -104,9 +106,9 @@ def check_event(line: bytes, seq: int) -> None:
     sums: dict[str, int] = {}
     for entry in event.get("entries", []):
         sign = {"debit": 1, "credit": -1}[entry["side"]]
+        if not re.fullmatch("[1-9][0-9]*", entry["amount"]):
+            raise Failure(f"seq {seq}: an amount is not a positive whole number")
         amount = int(entry["amount"])
-        if amount <= 0:
-            raise Failure(f"seq {seq}: an amount is not positive")
         sums[entry["currency"]] = sums.get(entry["currency"], 0) + sign * amount
     if any(sums.values()):
         raise Failure(f"seq {seq}: debits and credits differ")
@@ -150,6 +152,8 @@ def verify(pack: Path, remembered: dict[str, object], keys: dict[str, str]) -> d
     if remembered and remembered["origin"] != origin:
         raise Failure(f"the state is of {remembered['origin']}, the pack of {origin}")
     check_keys(note, remembered, keys)
+    if remembered and size < int(str(remembered["size"])):
+        raise Failure(f"{remembered['size']} events were seen before, this pack states {size}")
     tree, seen_root = read_events(pack, remembered.get("size"))
     if remembered and seen_root != remembered["root"]:
         raise Failure(
@@ -189,6 +193,13 @@ def main() -> int:
         draft = options.state.with_name(options.state.name + ".new")
         draft.write_text(json.dumps(state))
         draft.replace(options.state)
+    else:
+        print("Nothing is remembered: with --state FILE a later pack must continue this one.")  # noqa: T201
+    for name in ("log", "witness"):
+        if not getattr(options, f"{name}_key") and name not in remembered and state[name]:
+            print(f"The key of the {name} is the pack's own: compare it with what you were given.")  # noqa: T201
+    if not state["witness"]:
+        print("No witness's signature was checked.")  # noqa: T201
     print(f"SOUND: {state['size']} events of {state['origin']}, root {state['root']}")  # noqa: T201
     return 0
 

@@ -18,7 +18,8 @@ events.ndjson   one event a line, as it was recorded; line n is leaf n - 1 of th
 checkpoint.txt  the log's signed statement of size and root (C2SP tlog-checkpoint), cosigned
 keys.json       public keys, for convenience: compare them with what you were given by other means
 
-Check it: python offline_verifier.py THIS_FOLDER --state remembered.json
+Check it: tally-verify THIS_FOLDER --state remembered.json
+(or the one file behind that command, copied anywhere: python offline_verifier.py THIS_FOLDER ...)
 """
 
 

@@ -2,7 +2,10 @@
 
 It asks the API for checkpoints, demands a consistency proof from the last one it saw, remembers the
 new one in its own folder, and only then adds its signature. A checkpoint that does not continue the
-last one is refused: /readyz turns 503 and stays so, because history was rewritten.
+last one is refused: /readyz turns 503 and stays so, also after a restart, because history was
+rewritten. Both notes are kept as evidence: two statements of one log that contradict each other, each
+signed. It signs nothing more for that ledger until a person has looked and removed
+`<ledger>.refused.json`.
 
 Settings: TALLYSTICK_API_URL, TALLYSTICK_API_KEY, TALLYSTICK_WITNESS_KEY, TALLYSTICK_LOG_PUBLIC_KEY,
 TALLYSTICK_LOG_ORIGIN, TALLYSTICK_HEALTH_LISTEN.
@@ -29,6 +32,7 @@ from ledger_service.engine.proofs import ProofError, check_consistency
 
 log = structlog.get_logger()
 INTERVAL_S = 1.0
+_EVIDENCE = ".refused.json"
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -37,6 +41,27 @@ class Seen(msgspec.Struct, frozen=True):
     size: int
     root: str
     """Base64."""
+    note: str = ""
+    """As the log signed it."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An alarm: `tree_shrunk`, `tree_forked`, `history_rewritten`, `no_proof`, `bad_checkpoint`."""
+
+    code: str
+    reason: str
+    note: str
+    """What was refused."""
+    seen: Seen | None
+    """What it contradicts."""
+
+
+class RefusedError(Exception):
+    """A checkpoint that must not be cosigned."""
+
+    def __init__(self, code: str, reason: str, note: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code, self.reason, self.note = code, reason, note
 
 
 class Witness:
@@ -51,8 +76,11 @@ class Witness:
         self._origin = origin
         self._store = store
         self.name = f"{origin}/witness"
-        self.refused: dict[str, str] = {}
-        """Ledgers whose history does not hold, and why."""
+        self.refused: dict[str, str] = {
+            path.name.removesuffix(_EVIDENCE): self._evidence(path)
+            for path in sorted(store.glob(f"*{_EVIDENCE}"))
+        }
+        """Ledgers whose history does not hold, and the alarm's name."""
         self.cosigned: dict[str, int] = {}
 
     def look(self) -> None:
@@ -61,26 +89,41 @@ class Witness:
         answer.raise_for_status()
         for item in answer.json()["ledgers"]:
             ledger = item["ledger"]
-            if not LEDGER.match(ledger):
+            if not LEDGER.match(ledger) or ledger in self.refused:
                 continue
             try:
                 self.look_at(ledger)
-            except (CheckpointError, ProofError) as error:
-                if ledger not in self.refused:
-                    log.error("witness.checkpoint_refused", ledger=ledger, reason=str(error))  # noqa: TRY400 - no trace in a verdict
-                self.refused[ledger] = str(error)
+            except RefusedError as error:
+                self._refuse(ledger, error)
+
+    def _refuse(self, ledger: str, error: RefusedError) -> None:
+        log.error("witness.checkpoint_refused", ledger=ledger, code=error.code, reason=error.reason)
+        refusal = Refusal(error.code, error.reason, error.note, self._seen(ledger))
+        content = msgspec.json.format(msgspec.json.encode(refusal))
+        write_atomically(self._store / f"{ledger}{_EVIDENCE}", content)
+        self.refused[ledger] = error.code
+
+    @staticmethod
+    def _evidence(path: Path) -> str:
+        code = msgspec.json.decode(path.read_bytes(), type=Refusal).code
+        log.error("witness.still_refused", evidence=path.name, code=code)
+        return code
 
     def look_at(self, ledger: str) -> None:
-        """Cosign a ledger's newest checkpoint. Errors: `CheckpointError`, `ProofError`: refused."""
+        """Cosign a ledger's newest checkpoint. Errors: `RefusedError`."""
         answer = self._api.get(f"/v1/ledgers/{ledger}/checkpoints/latest")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return
         answer.raise_for_status()
-        checkpoint = checkpoints.verify(answer.text, self._log_key)
+        try:
+            checkpoint = checkpoints.verify(answer.text, self._log_key)
+        except CheckpointError as error:
+            raise RefusedError("bad_checkpoint", str(error), answer.text) from None
         if checkpoint.origin != f"{self._origin}/{ledger}":
-            raise CheckpointError(f"the checkpoint is of {checkpoint.origin}")
-        self._demand_consistency(ledger, checkpoint)
-        self._remember(ledger, checkpoint)
+            reason = f"the checkpoint is of {checkpoint.origin}"
+            raise RefusedError("bad_checkpoint", reason, answer.text)
+        self._demand_consistency(ledger, checkpoint, answer.text)
+        self._remember(ledger, checkpoint, answer.text)
         if self.cosigned.get(ledger) == checkpoint.size:
             return
         line = checkpoints.cosign(checkpoint, self.name, self._key, checkpoints.now())
@@ -88,20 +131,30 @@ class Witness:
         self._api.post(path, content=line.encode()).raise_for_status()
         self.cosigned[ledger] = checkpoint.size
 
-    def _demand_consistency(self, ledger: str, checkpoint: Checkpoint) -> None:
+    def _demand_consistency(self, ledger: str, checkpoint: Checkpoint, note: str) -> None:
         seen = self._seen(ledger)
         if seen is None:
             return
+        if checkpoint.size < seen.size:
+            reason = f"{seen.size} events were signed before, {checkpoint.size} now"
+            raise RefusedError("tree_shrunk", reason, note)
         proof: list[bytes] = []
         if checkpoint.size > seen.size:
             answer = self._api.get(
                 f"/v1/ledgers/{ledger}/proofs/consistency",
                 params={"first": seen.size, "second": checkpoint.size},
             )
+            if answer.is_client_error:
+                reason = f"no proof that it continues the tree of {seen.size} events"
+                raise RefusedError("no_proof", reason, note)
             answer.raise_for_status()
             proof = [base64.b64decode(node) for node in answer.json()["proof"]]
         root = base64.b64decode(seen.root)
-        check_consistency(seen.size, checkpoint.size, root, checkpoint.root, proof)
+        try:
+            check_consistency(seen.size, checkpoint.size, root, checkpoint.root, proof)
+        except ProofError as error:
+            code = "tree_forked" if checkpoint.size == seen.size else "history_rewritten"
+            raise RefusedError(code, str(error), note) from None
 
     def _seen(self, ledger: str) -> Seen | None:
         try:
@@ -109,9 +162,10 @@ class Witness:
         except FileNotFoundError:
             return None
 
-    def _remember(self, ledger: str, checkpoint: Checkpoint) -> None:
-        seen = Seen(checkpoint.size, base64.b64encode(checkpoint.root).decode())
-        if seen != self._seen(ledger):
+    def _remember(self, ledger: str, checkpoint: Checkpoint, note: str) -> None:
+        seen = Seen(checkpoint.size, base64.b64encode(checkpoint.root).decode(), note)
+        before = self._seen(ledger)
+        if before is None or seen.size > before.size:
             content = json.dumps(msgspec.to_builtins(seen)).encode()
             write_atomically(self._store / f"{ledger}.json", content)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from ledger_service.engine import checkpoints, offline_verifier
 from ledger_service.engine.checkpoints import Publisher
 from ledger_service.engine.merkle import Tree, leaf_hash
 from ledger_service.engine.pack import write_pack
+from ledger_service.engine.proofs import ProofError
 from ledger_service.engine.verify import Keys, verify
 from tests.integration.engine.conftest import LEDGER, LOG_SEED, local_writer
 from tests.integration.engine.test_writer import A, B, opened, submit
@@ -78,7 +81,11 @@ async def test_one_cent_changed_by_a_superuser_is_named_by_both_verifiers(
     keys = {"log_key": LOG_PUBLIC, "witness_key": WITNESS_PUBLIC}
     size = write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
     assert size == 605
-    command = [sys.executable, offline_verifier.__file__, str(pack), "--state", str(state)]
+    alone = tmp_path / "elsewhere" / "verifier.py"
+    alone.parent.mkdir()
+    shutil.copy(offline_verifier.__file__, alone)
+    # -I: nothing of this checkout or of the environment is on its path
+    command = [sys.executable, "-I", str(alone), str(pack), "--state", str(state)]
     sound = await _run(command)
     assert (sound.returncode, "SOUND: 605 events" in sound.stdout) == (0, True), sound.stdout
     tamper(postgres.admin_url, ledger_database, ONE_CENT.format(seq=300))
@@ -87,6 +94,8 @@ async def test_one_cent_changed_by_a_superuser_is_named_by_both_verifiers(
         (f.table, f.seq, f.code) for f in report.findings
     }
     write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
+    older = await _run([*command, "--log-key", base64.b64encode(bytes(32)).decode()])
+    assert "the key of the log is not the one remembered" in older.stdout
     unsound = await _run(command)
     assert unsound.returncode == 1
     assert "NOT SOUND" in unsound.stdout
@@ -126,6 +135,30 @@ PACK_CHANGES = {
     ),
     "last_event_left_out": (lambda lines: lines[:-1], "states 25 events, the pack holds 24"),
 }
+
+
+def test_the_verifier_imports_the_standard_library_and_one_library_for_signatures() -> None:
+    tree = ast.parse(Path(offline_verifier.__file__).read_text())
+    names = {
+        (node.module if isinstance(node, ast.ImportFrom) else alias.name or "").partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert names - sys.stdlib_module_names == {"cryptography"}
+
+
+async def test_an_older_pack_is_not_taken_for_a_newer_one(
+    ledger_database: LedgerDatabase, tmp_path: Path
+) -> None:
+    await posted(ledger_database, 20)
+    keys = {"log_key": LOG_PUBLIC, "witness_key": WITNESS_PUBLIC}
+    write_pack(ledger_database.owner_url, LEDGER, tmp_path, **keys)
+    given = {"log": LOG_PUBLIC, "witness": WITNESS_PUBLIC}
+    state = offline_verifier.verify(tmp_path, {}, given)
+    assert offline_verifier.verify(tmp_path, state, given) == state
+    with pytest.raises(offline_verifier.Failure, match=r"26 events were seen before, .* states 25"):
+        offline_verifier.verify(tmp_path, {**state, "size": 26}, given)
 
 
 async def test_a_changed_pack_is_refused_for_what_was_changed(
@@ -243,26 +276,87 @@ async def test_history_rewritten_with_the_signing_key_is_refused_by_witness_and_
         async with local_writer(ledger_database) as writer:
             await submit(writer, *[posting(f"m{n}", (A, 100), (B, -100)) for n in range(300)])
         await Publisher(LOG, ORIGIN).publish(connect, LEDGER)
+        witness = Witness(bridge, WITNESS, checkpoints.public_bytes(LOG), ORIGIN, tmp_path / "w")
         await _in_thread(witness.look)
         assert (witness.refused, witness.cosigned) == ({}, {LEDGER: 905})
         note = (await api.call("auditor", "GET", f"/v1/ledgers/{LEDGER}/checkpoints/latest")).text
         assert "— log.test/witness " in note
 
-        rewrite_history(ledger_database, postgres.admin_url)
+        true_note = note.rpartition("— log.test/witness ")[0]
+        forged = rewrite_history(ledger_database, postgres.admin_url)
         await _in_thread(witness.look)
-        assert LEDGER in witness.refused
+        assert witness.refused == {LEDGER: "tree_forked"}
+        evidence = json.loads((tmp_path / "w" / f"{LEDGER}.refused.json").read_text())
+        assert (evidence["note"], evidence["seen"]["note"]) == (forged, true_note)
         latest = await api.call("auditor", "GET", f"/v1/ledgers/{LEDGER}/checkpoints/latest")
         assert "witness" not in latest.text
         async with local_writer(ledger_database) as writer:
             await submit(writer, *[posting(f"n{n}", (A, 100), (B, -100)) for n in range(10)])
         await Publisher(LOG, ORIGIN).publish(connect, LEDGER)
+        # neither a restart nor looking away makes it forget
+        fresh = Witness(bridge, WITNESS, checkpoints.public_bytes(LOG), ORIGIN, tmp_path / "w")
+        assert fresh.refused == {LEDGER: "tree_forked"}
+        await _in_thread(fresh.look)
+        (tmp_path / "w" / f"{LEDGER}.refused.json").unlink()
         fresh = Witness(bridge, WITNESS, checkpoints.public_bytes(LOG), ORIGIN, tmp_path / "w")
         await _in_thread(fresh.look)
-        assert LEDGER in fresh.refused
+        assert (fresh.refused, fresh.cosigned) == ({LEDGER: "history_rewritten"}, {})
     write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
     offline_verifier.verify(pack, {}, {"log": LOG_PUBLIC})
     with pytest.raises(offline_verifier.Failure, match="HISTORY WAS REWRITTEN"):
         offline_verifier.verify(pack, json.loads(state.read_text()), {"log": LOG_PUBLIC})
+
+
+async def test_a_shrunk_tree_and_a_foreign_note_are_refused_by_name(
+    ledger_database: LedgerDatabase, postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ledger_service.engine.witness_service import Witness
+    from tests.ledger_api import serving
+
+    await posted(ledger_database, 20)
+    settings = {"TALLYSTICK_WITNESS_PUBLIC_KEY": WITNESS_PUBLIC}
+    changes = {
+        "tree_shrunk": "update ledger.checkpoint set size = 9, note = '{note}'",
+        "bad_checkpoint": "update ledger.checkpoint set note = replace(note, '— log', '— gol')",
+    }
+    shorter = checkpoints.sign(checkpoints.Checkpoint(f"{ORIGIN}/{LEDGER}", 9, bytes(32)), LOG)
+    async with serving(ledger_database, monkeypatch, **settings) as api:
+        bridge = httpx.Client(transport=_Bridge(api), base_url="http://api")
+        for code, change in changes.items():
+            store = tmp_path / code
+            key = checkpoints.public_bytes(LOG)
+            await _in_thread(Witness(bridge, WITNESS, key, ORIGIN, store).look)
+            kept = await api.owner.fetchrow("select size, note from ledger.checkpoint")
+            tamper(postgres.admin_url, ledger_database, change.format(note=shorter))
+            witness = Witness(bridge, WITNESS, key, ORIGIN, store)
+            await _in_thread(witness.look)
+            assert (witness.refused, witness.cosigned) == ({LEDGER: code}, {})
+            put_back = "update ledger.checkpoint set size = {size}, note = '{note}'"
+            tamper(postgres.admin_url, ledger_database, put_back.format(**kept))
+
+
+async def test_the_publisher_signs_only_what_continues_what_it_signed(
+    ledger_database: LedgerDatabase, postgres
+) -> None:
+    """Tables rewritten by one who does not hold the key: no signature is got for them either."""
+    import asyncpg
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(ledger_database.url("writer"))
+
+    await posted(ledger_database, 20)
+    publisher = Publisher(LOG, ORIGIN)
+    assert await publisher.publish(connect, LEDGER) is None
+    rewrite = "update ledger.journal set leaf_hash = sha256(leaf_hash) where seq = 7"
+    tamper(postgres.admin_url, ledger_database, rewrite)
+    async with local_writer(ledger_database) as writer:
+        await submit(writer, posting("more", (A, 100), (B, -100)))
+    for one in (publisher, Publisher(LOG, ORIGIN)):
+        with pytest.raises(ProofError):
+            await one.publish(connect, LEDGER)
+    tamper(postgres.admin_url, ledger_database, "update ledger.head set seq = 5")
+    with pytest.raises(checkpoints.CheckpointError, match="shrunk from 25 to 5"):
+        await publisher.publish(connect, LEDGER)
 
 
 async def _run(command: list[str]) -> subprocess.CompletedProcess:
