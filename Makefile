@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test check lint types imports sql format foreign bench-demo lock docs pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign check lint types imports sql format bench-demo lock docs pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,11 @@ test: install check  ## Run every check and every test
 foreign: install  ## Check proofs with verifiers that others wrote (takes Go and its module proxy)
 	@go build -C tests/integration/engine/foreign_verifier -o $(CURDIR)/build/foreign-verifier .
 	@pytest -q tests/integration/engine/test_foreign_verifiers.py
+
+test-history: install  ## Lists at a million rows, and both clocks on hundreds of histories (minutes)
+	@ROWS=1000000 EXAMPLES=$(or $(EXAMPLES),200) pytest -q --timeout 3000 \
+	  tests/integration/engine/test_transaction_index.py tests/integration/engine/test_as_of.py \
+	  tests/integration/engine/test_leaving.py
 
 bench-demo: install  ## Print the figures of the last demo
 	@tally demo figures

@@ -91,6 +91,10 @@ FIELDS = [
     "account_number",
     "statement_accounts",
 ]
+QUERY = [
+    "after", "before", "limit", "at_seq", "known_at", "effective_at", "effective_date", "from",
+    "effective_from", "recorded_to", "kind", "counterparty", "metadata", "bank",
+]  # fmt: skip
 TEXTS = ["%00", "%ff%fe", "%ED%A0%80", "-1", "9" * 30, "1.5", "..%2f..", "%0d%0a", "x" * 3000, "''"]
 
 
@@ -115,8 +119,9 @@ async def test_no_bytes_make_a_5xx(api: Api):
                 plain = plain.replace(f"{{{name}}}", "1")
             sendings = [] if method == "GET" else [(plain, body) for body in bodies]
             for text in TEXTS:
-                query = "&".join(f"{name}={text}" for name in ("after", "limit", "at_seq", "bank"))
+                query = "&".join(f"{name}={text}" for name in QUERY)
                 sendings.append((f"{plain}?{query}&idempotency_key={text}&seq={text}", b"{}"))
+                sendings += [(f"{plain}?{name}={text}", b"{}") for name in QUERY]
                 changed = route.path
                 for name in names:
                     changed = changed.replace(f"{{{name}}}", text)

@@ -116,7 +116,7 @@ def test_balances_on_both_clocks_are_what_the_events_say(
     ledger = next(_names)
     events = data.draw(dated_histories.histories(ledger))
     dated_histories.store(ledger_database.owner_url, events)
-    wanted = data.draw(st.lists(points(events), min_size=4, max_size=8))
+    wanted = data.draw(st.lists(points(events), min_size=15, max_size=20))
     recorded = [dt.datetime.fromisoformat(event.recorded_at) for event in events]
     steps = data.draw(st.integers(1, 40))
     known = data.draw(st.sampled_from(recorded)) - data.draw(st.integers(0, 1)) * MICRO
@@ -254,9 +254,9 @@ def test_pages_of_transactions_lose_and_repeat_none_while_others_are_posted(
     ledger = next(_names)
     events = data.draw(dated_histories.histories(ledger))
     dated_histories.store(ledger_database.owner_url, events)
-    wanted = data.draw(st.lists(filters(events), min_size=1, max_size=4))
-    limit = data.draw(st.integers(1, 6))
-    seen = data.draw(st.integers(1, len(events)))
+    wanted = [Filters(), *data.draw(st.lists(filters(events), min_size=4, max_size=6))]
+    limit = data.draw(st.integers(1, 4))
+    seen = data.draw(st.integers(len(events) // 2, len(events)))
 
     async def ask(connection: asyncpg.Connection) -> None:
         # The first page sees only the events up to `seen`; the rest are "posted" after it.
