@@ -17,7 +17,7 @@ import asyncpg
 
 from ledger_service.domain.commands import Command, OpenLedger
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import lease
+from ledger_service.engine import failpoints, lease
 from ledger_service.engine.deciding import lookup_of
 from ledger_service.engine.protocol import (
     ALL_LEDGERS,
@@ -78,8 +78,10 @@ class _Line:
             request = Request(
                 number, ledger, commands, deadline_ms=int(timeout_s * 1000), **options
             )
+            failpoints.reach("submit.before_send")
             self._writer.write(frame(request))
             await self._writer.drain()
+            failpoints.reach("submit.after_send")
             until = time.monotonic() + timeout_s
             while not answer.done():
                 left = until - time.monotonic()
@@ -88,6 +90,7 @@ class _Line:
                 await asyncio.wait({answer}, timeout=min(left, _DOUBT_S))
                 if not answer.done() and not await is_holder():
                     raise ConnectionResetError
+            failpoints.reach("submit.after_verdicts")
             return answer.result()
         finally:
             self._waiting.pop(number, None)

@@ -24,7 +24,7 @@ from ledger_service.contract.identifiers import LEDGER
 from ledger_service.contract.service import Health
 from ledger_service.domain.commands import OpenLedger
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import lease, store
+from ledger_service.engine import failpoints, lease, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.checkpoints import Publisher
 from ledger_service.engine.deciding import Submission
@@ -116,7 +116,10 @@ class WriterService:
             connection.terminate()
 
     async def _hold(self, connection: Any, ledger: str) -> bool:
-        return await lease.acquire(connection, ledger, self._holder, self._address)
+        failpoints.reach("lease.before")
+        held = await lease.acquire(connection, ledger, self._holder, self._address)
+        failpoints.reach("lease.after")
+        return held
 
     def _report(self) -> None:
         self._health.report(
@@ -154,7 +157,9 @@ class WriterService:
             await asyncio.sleep(self._publisher.interval_s)
             for ledger in list(self._writers):
                 try:
+                    failpoints.reach("checkpoint.before")
                     await self._publisher.publish(self._connect, ledger)
+                    failpoints.reach("checkpoint.after")
                 except (
                     OSError,
                     asyncpg.PostgresError,
@@ -199,9 +204,11 @@ class WriterService:
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
         verdicts = await self._decide(request)
+        failpoints.reach("answer.before")
         with contextlib.suppress(ConnectionError, RuntimeError):
             writer.write(frame(Reply(request.number, verdicts)))
             await writer.drain()
+        failpoints.reach("answer.after")
 
     async def _decide(self, request: Request) -> list[Verdict] | None:
         if len(request.commands) > MAX_COMMANDS:
@@ -268,4 +275,5 @@ async def _serve() -> None:
 def main() -> None:
     """Run until SIGTERM."""
     logs.configure("writer", environment.read("TALLYSTICK_LOG_LEVEL"))
+    failpoints.arm_from_environment()
     uvloop.run(_serve())

@@ -16,6 +16,7 @@ from ledger_service.contract.events import (
 from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book, Lacks
 from ledger_service.domain.chart import Chart
+from ledger_service.engine import failpoints
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree, edge_ranges
 
@@ -52,6 +53,7 @@ async def take_over(
 
     The update waits for a commit in doubt; after it, whoever had the ledger before can't commit.
     """
+    failpoints.reach("takeover.before")
     row = await connection.fetchrow(
         "update ledger.head set epoch = epoch + 1 where ledger = $1 "
         "returning epoch, seq, recorded_at",
@@ -59,6 +61,7 @@ async def take_over(
     )
     if row is None:
         raise LookupError(f"there is no ledger {ledger!r}")
+    failpoints.reach("takeover.after")
     seq = row["seq"]
     await connection.execute("select ledger.extend_partitions($1)", seq + PARTITION_ROWS)
     book = Book(ledger, charts)
@@ -201,6 +204,7 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
     other: not known.
     """
     batch = rows.batch
+    failpoints.reach("commit.before_begin")
     async with connection.transaction():
         await _advance_head(connection, batch, rows.root, epoch)
         if batch.approval is not None:
@@ -216,6 +220,7 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
                 raise ApprovalVoid
         await _copy(connection, "journal", batch.journal)
         await _copy(connection, "idempotency", batch.keys)
+        failpoints.reach("commit.after_copy")
         await _copy(connection, "account", batch.opened)
         await _copy(
             connection,
@@ -232,6 +237,8 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
                 [(batch.ledger, *change) for change in batch.changed],
             )
         await _move_balances(connection, batch.ledger, rows.balances)
+        failpoints.reach("commit.before_commit")
+    failpoints.reach("commit.after_commit")
 
 
 async def _advance_head(connection: Connection, batch: Batch, root: bytes, epoch: int) -> None:
