@@ -24,7 +24,7 @@ from ledger_service.contract.identifiers import LEDGER
 from ledger_service.contract.service import Health
 from ledger_service.domain.commands import OpenLedger
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import failpoints, lease, store
+from ledger_service.engine import durability, failpoints, lease, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.checkpoints import Publisher
 from ledger_service.engine.deciding import Submission
@@ -66,7 +66,9 @@ class WriterService:
 
     async def _connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(
-            self._url, timeout=10, server_settings={"application_name": "tallystick-writer"}
+            self._url,
+            timeout=10,
+            server_settings={"application_name": "tallystick-writer", **durability.SESSION},
         )
 
     # --- leases ---------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from ledger_service.domain.errors import refusal
 from ledger_service.engine import store
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.deciding import Draft, Submission, decide_all
+from ledger_service.engine.durability import ReplicationWatch
 from ledger_service.engine.merkle import Tree
 from ledger_service.engine.protocol import Committed, Refused, Verdict
 
@@ -57,6 +58,7 @@ class _Held(msgspec.Struct):
     book: Book
     tree: Tree
     committing: asyncpg.Connection
+    replication: ReplicationWatch
     loading: asyncpg.Connection
 
 
@@ -136,14 +138,16 @@ class LedgerWriter:
             raise LostLease
         committing = await self._connect()
         try:
+            replication = ReplicationWatch(committing)
             loading = await self._connect()
             epoch, book, tree = await store.take_over(committing, self.ledger, self._charts)
+            replication.check()
         except BaseException:
             committing.terminate()
             raise
         self.committed_seq, self.epoch = book.seq, epoch
         log.info("writer.taken_over", ledger=self.ledger, epoch=epoch, seq=book.seq)
-        return _Held(epoch, book, tree, committing, loading)
+        return _Held(epoch, book, tree, committing, replication, loading)
 
     def _put_back(self) -> None:
         """Queue again, in order, what was not answered; its key tells whether it was committed."""
@@ -242,6 +246,7 @@ class LedgerWriter:
                 raise
         else:
             await store.stands_at(held.committing, self.ledger, held.epoch, batch.last_seq)
+        held.replication.check()
         self.committed_seq = batch.last_seq
         replays = {
             draft.seq
