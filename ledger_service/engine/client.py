@@ -19,6 +19,7 @@ from ledger_service.domain.commands import Command, OpenLedger
 from ledger_service.domain.errors import refusal
 from ledger_service.engine import failpoints, lease
 from ledger_service.engine.deciding import lookup_of
+from ledger_service.engine.durability import DATABASE_GONE
 from ledger_service.engine.protocol import (
     ALL_LEDGERS,
     MAX_COMMANDS,
@@ -35,6 +36,8 @@ from ledger_service.engine.protocol import (
 )
 
 _RETRY_S = 0.1
+_LOST = (OSError, asyncio.IncompleteReadError, *DATABASE_GONE)
+"""The line is gone, or the database that says who holds a ledger: both come back."""
 _DOUBT_S = 1.0
 """An answer that takes longer makes the client look whether the lease has moved."""
 
@@ -166,13 +169,10 @@ class LedgerClient:
                     if verdicts is not None and not _was_cut_short(verdicts):
                         return verdicts
                     options["in_doubt"] = options["in_doubt"] or verdicts is not None
-            except TimeoutError:
-                options["in_doubt"] = options["in_doubt"] or line is not None
-            except (OSError, asyncio.IncompleteReadError):
-                options["in_doubt"] = options["in_doubt"] or line is not None
-            else:
-                if line is None and await self._is_missing(ledger):
+                elif await self._is_missing(ledger):
                     return _refuse_all(batch, "ledger_not_open")
+            except _LOST:
+                options["in_doubt"] = options["in_doubt"] or line is not None
             self._addresses.pop(ledger, None)
             await asyncio.sleep(min(_RETRY_S, max(deadline - time.monotonic(), 0)))
         if options["in_doubt"]:

@@ -10,9 +10,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import asyncpg
+
 SESSION = {"synchronous_commit": "on"}
 """Settings of every session on which something is acknowledged: a commit waits until it is on disk,
 and on the standby's disk where there is one."""
+DATABASE_GONE: tuple[type[Exception], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TargetServerAttributeNotMatched,
+    ConnectionError,
+    TimeoutError,
+)
+"""What a database raises that does not answer, starts or stops, has no room left, or is a standby."""
 _CUT_SHORT = "canceling wait for synchronous replication"
 
 

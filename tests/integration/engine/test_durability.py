@@ -6,10 +6,19 @@ import asyncpg
 import pytest
 
 from ledger_service.contract.service import Health
+from ledger_service.engine import lease
 from ledger_service.engine.checkpoints import Publisher
+from ledger_service.engine.client import LedgerClient, _Line
 from ledger_service.engine.service import WriterService
-from tests.integration.engine.conftest import SECRET
+from tests.integration.engine.conftest import (
+    ACCOUNTS,
+    LEDGER,
+    SECRET,
+    StartWriter,
+    open_ledger,
+)
 from tests.ledger_api import serving
+from tests.ledger_book import posting
 from tests.servers import LedgerDatabase
 
 WEAK = ("off", "local", "remote_write")
@@ -47,3 +56,36 @@ async def test_the_apis_sessions_do_too_when_they_are_used_again(
     async with serving(ledger_database, monkeypatch) as api:
         for _ in range(3):
             assert await api.pool.fetchval("show synchronous_commit") == "on"
+
+
+async def test_submitting_goes_on_when_the_database_is_back(
+    ledger_database: LedgerDatabase,
+    start_writer: StartWriter,
+    client: LedgerClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client's own questions to the database fail too: an outcome in doubt stays in doubt."""
+    start_writer()
+    await open_ledger(client)
+    address_of, answer = lease.address_of, _Line.ask
+    gone = [asyncpg.CannotConnectNowError(), asyncpg.ConnectionDoesNotExistError()]
+    heard = []
+
+    async def ask_and_lose(*arguments):
+        heard.append(await answer(*arguments))
+        if len(heard) == 1:
+            raise ConnectionResetError
+        return heard[-1]
+
+    async def not_yet(*arguments):
+        if gone and heard:
+            raise gone.pop()
+        return await address_of(*arguments)
+
+    monkeypatch.setattr(_Line, "ask", ask_and_lose)
+    monkeypatch.setattr(lease, "address_of", not_yet)
+    command = posting("once", (ACCOUNTS[0], 1), (ACCOUNTS[9], -1))
+    (verdict,) = await client.submit(LEDGER, [command])
+    assert not gone
+    assert verdict.seq == heard[0][0].seq
+    assert not verdict.replayed
