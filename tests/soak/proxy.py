@@ -1,0 +1,86 @@
+"""A TCP proxy between two of our services that misbehaves on request. For tests only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Self
+
+Cut = Callable[[bytes], bool]
+"""Looks at what the server says; True: cut the connection now, and let none of it through."""
+
+
+class Proxy:
+    """Forwards `port` to a server. Faults apply to what comes after they are set."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.port = 0
+        self.delay_s = 0.0
+        """Held back so long, in each direction."""
+        self.open = asyncio.Event()
+        """Cleared: nothing gets through, and nobody is told."""
+        self.open.set()
+        self.cut_answer: Cut | None = None
+        self.cuts = 0
+        self._target = host, port
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+
+    def cut(self) -> None:
+        """Cut every connection, without a farewell."""
+        for writer in list(self._connections):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        both = {writer, far_writer}
+        self._connections |= both
+        try:
+            await asyncio.gather(
+                self._pass_on(reader, far_writer, answers=False),
+                self._pass_on(far_reader, writer, answers=True),
+            )
+        except OSError:
+            pass
+        finally:
+            self._connections -= both
+            for end in both:
+                end.transport.abort()
+            self._tasks.discard(task)
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+    ) -> None:
+        while data := await reader.read(1 << 16):
+            if answers and self.cut_answer is not None and self.cut_answer(data):
+                self.cuts += 1
+                self.cut_answer = None
+                raise ConnectionResetError
+            if self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            await self.open.wait()
+            writer.write(data)
+            await writer.drain()
+        with contextlib.suppress(OSError, RuntimeError):
+            writer.write_eof()
