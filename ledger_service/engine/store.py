@@ -175,10 +175,11 @@ async def read_events(connection: Any, ledger: str, seqs: Iterable[int]) -> dict
 async def stands_at(connection: Connection, ledger: str, epoch: int, seq: int) -> None:
     """Make sure that this writer still holds the ledger, where nothing is to be committed.
 
+    A lock is a commit too: it waits for the standby, so a primary that was given up answers nothing.
     Errors: `Fenced`.
     """
     found = await connection.fetchval(
-        "select 1 from ledger.head where ledger = $1 and epoch = $2 and seq = $3",
+        "select 1 from ledger.head where ledger = $1 and epoch = $2 and seq = $3 for update",
         ledger,
         epoch,
         seq,
