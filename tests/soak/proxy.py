@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Self
 
 Cut = Callable[[bytes], bool]
-"""Looks at what the server says; True: cut the connection now, and let none of it through."""
+"""Looks at what one side says; True: cut the connection now, and let none of it through."""
 
 
 class Proxy:
@@ -22,6 +22,8 @@ class Proxy:
         """Cleared: nothing gets through, and nobody is told."""
         self.open.set()
         self.cut_answer: Cut | None = None
+        self.cut_request: Cut | None = None
+        """Each is used once."""
         self.cuts = 0
         self._target = host, port
         self._server: asyncio.Server | None = None
@@ -69,13 +71,19 @@ class Proxy:
                 end.transport.abort()
             self._tasks.discard(task)
 
+    def _is_cut(self, data: bytes, *, answers: bool) -> bool:
+        cut = self.cut_answer if answers else self.cut_request
+        if cut is None or not cut(data):
+            return False
+        self.cuts += 1
+        self.cut_answer = self.cut_request = None
+        return True
+
     async def _pass_on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
     ) -> None:
         while data := await reader.read(1 << 16):
-            if answers and self.cut_answer is not None and self.cut_answer(data):
-                self.cuts += 1
-                self.cut_answer = None
+            if self._is_cut(data, answers=answers):
                 raise ConnectionResetError
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
