@@ -76,7 +76,7 @@ class _Line:
         answer: asyncio.Future[list[Verdict] | None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            if not self.is_open:
+            if not self.is_open or self._writer.is_closing():
                 raise ConnectionResetError
             request = Request(
                 number, ledger, commands, deadline_ms=int(timeout_s * 1000), **options

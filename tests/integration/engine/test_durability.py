@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 import pytest
+import uvloop
 
 from ledger_service.contract.service import Health
 from ledger_service.engine import lease
@@ -89,3 +92,26 @@ async def test_submitting_goes_on_when_the_database_is_back(
     assert not gone
     assert verdict.seq == heard[0][0].seq
     assert not verdict.replayed
+
+
+def test_a_line_that_has_just_died_is_a_lost_connection_and_no_surprise() -> None:
+    """uvloop raises RuntimeError for a write into a transport that is closed but not yet missed."""
+
+    async def ask_into_the_void() -> None:
+        async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(bytes(32))
+
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            line = await _Line.open(f"{host}:{port}", SECRET)
+            line._writer.transport.abort()
+            with pytest.raises(ConnectionResetError):
+                await line.ask(
+                    LEDGER,
+                    [posting("k", (ACCOUNTS[0], 1), (ACCOUNTS[9], -1))],
+                    {"linked": False, "in_doubt": False, "with_events": True},
+                    1.0,
+                    lambda: asyncio.sleep(0, result=True),
+                )
+
+    uvloop.run(ask_into_the_void())
