@@ -48,6 +48,8 @@ class Judgement:
     """Never acknowledged nor refused, and not in the ledger."""
     unsettled: Counter[str] = dataclasses.field(default_factory=Counter)
     """Why outcomes were lost: codes of answers, and kinds of broken connections."""
+    unforeseen: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Errors that the API had no name for."""
     balances: dict[str, int] = dataclasses.field(default_factory=dict)
     """Of each account, from the clients' own lines: debits less credits."""
 

@@ -232,6 +232,11 @@ def judge(running: Cluster, histories: Path, *, full: bool = True) -> Judgement:
     _settle(running, judging)
     result = judging.look_at(running.journal())
     judging.compare_balances(running.balances())
+    for node in running.named("api"):
+        for line in node.log.read_text(errors="replace").splitlines():
+            if "api.request_failed" in line:
+                result.unforeseen[line.partition('"error"')[2][:250]] += 1
+    result.violations += [f"a 500 of the API: {error}" for error in result.unforeseen]
     report = verify(running.owner_url, LEDGER, full=full)
     result.violations += [f"tally verify: {finding}" for finding in report.findings]
     return result
