@@ -31,7 +31,7 @@ from ledger_service.stack.postgres import PostgresServer
 from tests import servers
 from tests.soak import sabotage
 from tests.soak.client import LEDGER, body_of
-from tests.soak.cluster import Cluster, Node, clients, cluster
+from tests.soak.cluster import LEASE_SECONDS, Cluster, Node, clients, cluster
 from tests.soak.history import read
 from tests.soak.judge import Judge, Judgement
 
@@ -211,11 +211,20 @@ class KillLoop:
             self._postgres.kill()
             time.sleep(self._chance.uniform(0, 1))
             self._postgres.start()
+        elif target == "frozen writer":
+            self._freeze(self._chance.choice(self._running.named("writer")))
         elif target == "all writers":
             for node in self._running.named("writer"):
                 node.kill()
         else:
             self._chance.choice(self._running.named(target)).kill()
+
+    def _freeze(self, node: Node) -> None:
+        """Stop a process past its lease, and let it go on as if nothing had been."""
+        if node.process is not None and node.is_running:
+            node.process.send_signal(signal.SIGSTOP)
+            time.sleep(LEASE_SECONDS * 1.5)
+            node.process.send_signal(signal.SIGCONT)
 
 
 def _service(node: Node) -> str:
@@ -282,7 +291,7 @@ def soak(
     with surroundings(folder, relay=relay) as (postgres, kafka):
         ledger_database = postgres.ledger_database()
         services = ("writer", "api", "relay") if relay else ("writer", "api")
-        others = [*services, "all writers", "postgres crash", "postgres kill"]
+        others = [*services, "all writers", "frozen writer", "postgres crash", "postgres kill"]
         plan = Plan.make(kills, seed, services, others)
         with cluster(ledger_database, folder, kafka=kafka, sabotage=broken) as running:
             loop = KillLoop(running, plan, seed, postgres)
