@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from ledger_service.engine.deciding import lookup_of
 from ledger_service.engine.durability import DATABASE_GONE
 from ledger_service.engine.protocol import (
     ALL_LEDGERS,
+    CALLER_BYTES,
     MAX_COMMANDS,
     NONCE_BYTES,
     Refused,
@@ -53,10 +55,10 @@ class _Line:
         self._task = asyncio.create_task(self._read(reader))
 
     @classmethod
-    async def open(cls, address: str, secret: str) -> _Line:
+    async def open(cls, address: str, secret: str, caller: bytes) -> _Line:
         host, _, port = address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 20)
-        writer.write(proof_of_secret(secret, await reader.readexactly(NONCE_BYTES)))
+        writer.write(proof_of_secret(secret, await reader.readexactly(NONCE_BYTES)) + caller)
         return cls(reader, writer)
 
     async def ask(
@@ -127,6 +129,7 @@ class LedgerClient:
         self._database = database
         self._pool: asyncpg.Pool | None = None
         self._secret = secret
+        self._caller = secrets.token_bytes(CALLER_BYTES)
         self._addresses: dict[str, str] = {}
         self._lines: dict[str, _Line] = {}
         self._opening = asyncio.Lock()
@@ -208,7 +211,7 @@ class LedgerClient:
         async with self._opening:
             line = self._lines.get(address)
             if line is None or not line.is_open:
-                opened = _Line.open(address, self._secret)
+                opened = _Line.open(address, self._secret, self._caller)
                 line = self._lines[address] = await asyncio.wait_for(opened, min(timeout_s, 3))
         return line
 

@@ -30,8 +30,10 @@ from ledger_service.engine.checkpoints import Publisher
 from ledger_service.engine.deciding import Submission
 from ledger_service.engine.protocol import (
     ALL_LEDGERS,
+    CALLER_BYTES,
     MAX_COMMANDS,
     NONCE_BYTES,
+    PROOF_BYTES,
     Refused,
     Reply,
     Request,
@@ -63,6 +65,8 @@ class WriterService:
         self._opens_ledgers = False
         self._draining = False
         self._callers: set[asyncio.StreamWriter] = set()
+        self._lines: dict[bytes, asyncio.StreamWriter] = {}
+        """The newest of each caller."""
 
     async def _connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(
@@ -179,11 +183,16 @@ class WriterService:
     ) -> None:
         self._callers.add(writer)
         answers: set[asyncio.Task[None]] = set()
+        caller = None
         try:
-            if not await self._greet(reader, writer):
+            caller = await self._greet(reader, writer)
+            if caller is None:
                 return
+            self._lines[caller] = writer
             while True:
                 request = decode_request(await read_frame(reader))
+                if self._lines.get(caller) is not writer:
+                    return
                 task = asyncio.create_task(self._answer(request, writer))
                 answers.add(task)
                 task.add_done_callback(answers.discard)
@@ -193,16 +202,21 @@ class WriterService:
             log.warning("writer.bad_frame", error=type(error).__name__)
         finally:
             self._callers.discard(writer)
+            if caller is not None and self._lines.get(caller) is writer:
+                del self._lines[caller]
             writer.close()
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _greet(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bytes | None:
+        """Who calls, if it knows the secret."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         writer.write(nonce)
-        proof = await asyncio.wait_for(reader.readexactly(32), 5)
-        if hmac.compare_digest(proof, proof_of_secret(self._secret, nonce)):
-            return True
+        shown = await asyncio.wait_for(reader.readexactly(PROOF_BYTES + CALLER_BYTES), 5)
+        if hmac.compare_digest(shown[:PROOF_BYTES], proof_of_secret(self._secret, nonce)):
+            return shown[PROOF_BYTES:]
         log.warning("writer.caller_refused")
-        return False
+        return None
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
         verdicts = await self._decide(request)

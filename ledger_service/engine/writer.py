@@ -130,8 +130,7 @@ class LedgerWriter:
                     await _close(held)
         finally:
             self._stopping = True
-            for submission in [*self._aboard, *self._queue]:
-                submission.resolve(submission.unknown())
+            self._let_go()
 
     async def _take_over(self) -> _Held:
         if not await self._holds_lease():
@@ -145,9 +144,20 @@ class LedgerWriter:
         except BaseException:
             committing.terminate()
             raise
+        if self.epoch not in (0, epoch - 1):
+            self._let_go()
         self.committed_seq, self.epoch = book.seq, epoch
         log.info("writer.taken_over", ledger=self.ledger, epoch=epoch, seq=book.seq)
         return _Held(epoch, book, tree, committing, replication, loading)
+
+    def _let_go(self) -> None:
+        """Answer everything with unknown: another writer had the ledger, or has it now, and whoever
+        asked here may have asked there again and been refused."""
+        for submission in [*self._aboard, *self._queue]:
+            submission.resolve(submission.unknown())
+        self._aboard = []
+        self._queue.clear()
+        self._queued = 0
 
     def _put_back(self) -> None:
         """Queue again, in order, what was not answered; its key tells whether it was committed."""

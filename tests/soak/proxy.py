@@ -25,8 +25,11 @@ class Proxy:
         self.cut_request: Cut | None = None
         """Each is used once."""
         self.cuts = 0
+        self.linger_s = 0.0
+        """How long the far end of a lost connection stands."""
         self._target = host, port
         self._server: asyncio.Server | None = None
+        self._near: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -47,6 +50,11 @@ class Proxy:
         for writer in list(self._connections):
             writer.transport.abort()
 
+    def lose_callers(self) -> None:
+        """Callers lose their connections; what they had sent still arrives, when it is let through."""
+        for near in list(self._near):
+            near.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -58,15 +66,17 @@ class Proxy:
             return
         both = {writer, far_writer}
         self._connections |= both
+        self._near.add(writer)
         try:
             await asyncio.gather(
                 self._pass_on(reader, far_writer, answers=False),
                 self._pass_on(far_reader, writer, answers=True),
             )
         except OSError:
-            pass
+            await asyncio.sleep(self.linger_s)
         finally:
             self._connections -= both
+            self._near.discard(writer)
             for end in both:
                 end.transport.abort()
             self._tasks.discard(task)

@@ -104,7 +104,7 @@ def test_a_line_that_has_just_died_is_a_lost_connection_and_no_surprise() -> Non
         async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
             host, port = server.sockets[0].getsockname()
             for ticks in range(5):
-                line = await _Line.open(f"{host}:{port}", SECRET)
+                line = await _Line.open(f"{host}:{port}", SECRET, bytes(16))
                 line._writer.transport.abort()
                 for _ in range(ticks):
                     await asyncio.sleep(0)

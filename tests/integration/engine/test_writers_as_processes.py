@@ -76,7 +76,7 @@ async def _line_to(address: str):
 
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(proof_of_secret(SECRET, await reader.readexactly(NONCE_BYTES)))
+    writer.write(proof_of_secret(SECRET, await reader.readexactly(NONCE_BYTES)) + bytes(16))
     return reader, writer
 
 
@@ -230,5 +230,5 @@ async def test_who_does_not_know_the_secret_is_cut_off_and_an_unknown_ledger_is_
 async def _line_to_with(address: str, secret: str):
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(proof_of_secret(secret, await reader.readexactly(32)))
+    writer.write(proof_of_secret(secret, await reader.readexactly(32)) + bytes(16))
     return reader, writer
