@@ -93,8 +93,10 @@ class LedgerWriter:
         if self._stopping:
             submission.resolve(submission.unknown())
         elif self._queued + size > self._limits.queued_commands:
+            # of what was sent before nobody may say that nothing happened: it may be in the queue
             busy = refusal("busy", retry_after=1)
-            submission.resolve([Refused(busy.code, busy.detail)] * size)
+            refused: list[Verdict] = [Refused(busy.code, busy.detail)] * size
+            submission.resolve(submission.unknown() if submission.in_doubt else refused)
         else:
             self._queue.append(submission)
             self._queued += size
