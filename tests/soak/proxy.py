@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Self
+
+import pytest
+
+from ledger_service.engine import lease
+from ledger_service.engine.client import LedgerClient
 
 Cut = Callable[[bytes], bool]
 """Looks at what one side says; True: cut the connection now, and let none of it through."""
@@ -21,6 +26,8 @@ class Proxy:
         self.open = asyncio.Event()
         """Cleared: nothing gets through, and nobody is told."""
         self.open.set()
+        self.is_named = True
+        """Whether who looks for the server finds the proxy."""
         self.cut_answer: Cut | None = None
         self.cut_request: Cut | None = None
         """Each is used once."""
@@ -102,3 +109,22 @@ class Proxy:
             await writer.drain()
         with contextlib.suppress(OSError, RuntimeError):
             writer.write_eof()
+
+
+@contextlib.asynccontextmanager
+async def before_the_writer(
+    client: LedgerClient, ledger: str, patch: pytest.MonkeyPatch
+) -> AsyncIterator[Proxy]:
+    """A proxy between a client and the writer that holds the ledger's lease now."""
+    address_of = lease.address_of
+    address = await address_of(await client._connections(), ledger)
+    host, _, port = (address or "").rpartition(":")
+    async with Proxy(host, int(port)) as proxy:
+
+        async def by_proxy(connection, ledger):
+            found = await address_of(connection, ledger)
+            return f"127.0.0.1:{proxy.port}" if found and proxy.is_named else found
+
+        patch.setattr(lease, "address_of", by_proxy)
+        client._addresses.clear()
+        yield proxy

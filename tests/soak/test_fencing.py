@@ -8,23 +8,16 @@ import asyncpg
 import pytest
 
 from ledger_service.domain.commands import OpenAccount
-from ledger_service.engine import lease, store
+from ledger_service.engine import store
 from ledger_service.engine.client import LedgerClient
-from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown, Verdict
+from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown
 from ledger_service.engine.verify import verify
 from ledger_service.engine.writer import LedgerWriter
-from tests.integration.engine.conftest import (  # noqa: F401 - fixtures
-    ACCOUNTS,
-    LEDGER,
-    StartWriter,
-    client,
-    open_ledger,
-    start_writer,
-)
+from tests.integration.engine.conftest import ACCOUNTS, LEDGER, StartWriter, open_ledger
 from tests.ledger_book import OPENING, posting
 from tests.servers import LedgerDatabase
-from tests.soak.proxy import Proxy
-from tests.soak.test_standby import offer, writing
+from tests.soak.proxy import before_the_writer
+from tests.soak.writers import offer, settled, writing
 
 WALLET, FBO = "customer:1:wallet", "bank:fbo"
 
@@ -32,14 +25,6 @@ WALLET, FBO = "customer:1:wallet", "bank:fbo"
 def pay(key: str, amount: int, **options):
     """Into the wallet; a negative amount takes out of it."""
     return posting(key, (FBO, amount), (WALLET, -amount), **options)
-
-
-async def settled(writer: LedgerWriter, command) -> list[Verdict]:
-    """The verdicts, asked again while they are unknown, as callers do."""
-    while True:
-        verdicts = await asyncio.wait_for(offer(writer, command), 30)
-        if not isinstance(verdicts[0], Unknown):
-            return verdicts
 
 
 async def open_wallet(database: LedgerDatabase, writer: LedgerWriter) -> None:
@@ -93,8 +78,8 @@ async def test_a_copy_that_reaches_a_stale_writer_late_is_not_carried_out(
 
 async def test_a_copy_left_behind_on_a_lost_line_is_not_carried_out(
     ledger_database: LedgerDatabase,
-    start_writer: StartWriter,  # noqa: F811
-    client: LedgerClient,  # noqa: F811
+    start_writer: StartWriter,
+    client: LedgerClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The network held it back; on its new line the client was told that nothing happened."""
@@ -102,21 +87,11 @@ async def test_a_copy_left_behind_on_a_lost_line_is_not_carried_out(
     await open_ledger(client, floor="0")
     payer, payee = ACCOUNTS[0], ACCOUNTS[1]
     withdrawal = posting("taken-out", (payer, 5), (payee, -5))
-    address_of = lease.address_of
-    address = await address_of(await client._connections(), LEDGER)
-    host, _, port = (address or "").rpartition(":")
-    async with Proxy(host, int(port)) as proxy:
-
-        async def first_by_proxy(connection, ledger):
-            found = await address_of(connection, ledger)
-            return f"127.0.0.1:{proxy.port}" if found and proxy.open.is_set() else found
-
-        monkeypatch.setattr(lease, "address_of", first_by_proxy)
-        await client.submit(LEDGER, [posting("warm", (FBO, 1), (payee, -1))])
-        client._addresses.clear()
+    async with before_the_writer(client, LEDGER, monkeypatch) as proxy:
         await client.submit(LEDGER, [posting("by-proxy", (FBO, 1), (payee, -1))])
         proxy.linger_s = 1.0
         proxy.open.clear()
+        proxy.is_named = False
         asyncio.get_running_loop().call_later(0.2, proxy.lose_callers)
         (refused,) = await client.submit(LEDGER, [withdrawal])
         assert isinstance(refused, Refused), refused

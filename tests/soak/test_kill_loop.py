@@ -17,12 +17,12 @@ def test_killed_services_lose_nothing_and_double_nothing(
 ) -> None:
     plan = Plan(
         {
-            "writer": ["commit.before_commit=kill@9", "commit.after_commit=kill@5"],
+            "writer": ["commit.after_commit=kill@5"],
             "api": ["submit.after_verdicts=kill@20"],
         },
         ["writer"],
     )
-    with cluster(ledger_database, tmp_path, writers=2, apis=1) as running:
+    with cluster(ledger_database, tmp_path, writers=1, apis=1) as running:
         loop = KillLoop(running, plan, SEED)
         with clients(running, str(SEED), 1) as histories:
             loop.run()

@@ -23,7 +23,7 @@ from tests import servers
 from tests.ledger_book import OPENING, posting
 from tests.servers import LedgerDatabase
 from tests.soak.soak import DurablePostgres
-from tests.soak.test_standby import offer, writing
+from tests.soak.writers import offer, writing
 
 WALLETS = [f"customer:{number}:wallet" for number in range(8)]
 
@@ -113,13 +113,11 @@ def assert_exact(database: LedgerDatabase, load: Load) -> None:
     assert verify(database.owner_url, None, full=True).findings == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
-async def test_a_restart_under_load(
-    durable: DurablePostgres, database: LedgerDatabase, how: signal.Signals
-) -> None:
+async def test_restarts_under_load(durable: DurablePostgres, database: LedgerDatabase) -> None:
     async with opened(database) as writer:
         load = Load(writer)
-        for _ in range(2):
+        fast, immediate = signal.SIGINT, signal.SIGQUIT
+        for how in (fast, immediate):
             await load.more(30)
             assert durable.process is not None
             durable.process.send_signal(how)

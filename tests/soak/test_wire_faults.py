@@ -10,22 +10,14 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from ledger_service.engine import lease
 from ledger_service.engine.client import LedgerClient
 from ledger_service.engine.protocol import Committed
 from ledger_service.engine.verify import verify
-from tests.integration.engine.conftest import (  # noqa: F401 - fixtures
-    ACCOUNTS,
-    LEDGER,
-    StartWriter,
-    client,
-    open_ledger,
-    start_writer,
-)
+from tests.integration.engine.conftest import ACCOUNTS, LEDGER, StartWriter, open_ledger
 from tests.ledger_book import OPENING, posting
 from tests.servers import LedgerDatabase
-from tests.soak.proxy import Proxy
-from tests.soak.test_standby import offer, writing
+from tests.soak.proxy import Proxy, before_the_writer
+from tests.soak.writers import offer, writing
 
 COMMIT_SENT = b"COMMIT;\0"
 COMMITTED = b"C\0\0\0\x0bCOMMIT\0"
@@ -88,23 +80,13 @@ async def test_an_ambiguous_commit_is_resolved_and_never_doubled(
 
 async def test_answers_cut_delayed_and_dropped_on_the_way_to_the_api_are_found(
     ledger_database: LedgerDatabase,
-    start_writer: StartWriter,  # noqa: F811
-    client: LedgerClient,  # noqa: F811
+    start_writer: StartWriter,
+    client: LedgerClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     start_writer()
     await open_ledger(client)
-    address_of = lease.address_of
-    address = await address_of(await client._connections(), LEDGER)
-    host, _, port = (address or "").rpartition(":")
-    async with Proxy(host, int(port)) as proxy:
-
-        async def by_proxy(connection, ledger):
-            found = await address_of(connection, ledger)
-            return f"127.0.0.1:{proxy.port}" if found else None
-
-        monkeypatch.setattr(lease, "address_of", by_proxy)
-        client._addresses.clear()
+    async with before_the_writer(client, LEDGER, monkeypatch) as proxy:
         seqs = []
         for number in range(12):
             match number % 4:
