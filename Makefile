@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign check lint types imports sql format bench-demo lock docs pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-standby check lint types imports sql format bench-demo lock docs pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -84,6 +84,14 @@ test-history: install  ## Lists at a million rows, and both clocks on hundreds o
 
 bench-demo: install  ## Print the figures of the last demo
 	@tally demo figures
+
+KILLS ?= 200
+soak-ledger: install  ## Kill every service again and again under load (KILLS=200, SEED=n); clients' own histories judge
+	@python -m tests.soak.soak --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+PROMOTIONS ?= 4
+soak-standby: install  ## Kill the primary under load and promote its synchronous standby (PROMOTIONS=4, SEED=n)
+	@python -m tests.soak.standby --promotions $(PROMOTIONS) $(if $(SEED),--seed $(SEED))
 
 pictures: install  ## Take the README's pictures from the demo that is up
 	@python -m tests.end_to_end.pictures

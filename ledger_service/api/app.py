@@ -35,6 +35,7 @@ from ledger_service.api.edge import Edge
 from ledger_service.api.hot_routes import HotRoutes
 from ledger_service.api.who import KeyCache
 from ledger_service.contract import environment
+from ledger_service.engine import durability
 
 RESOURCES = (
     health,
@@ -62,7 +63,11 @@ BODY_MAX_BYTES = 1024 * 1024
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     pool = await asyncpg.create_pool(
-        environment.read("TALLYSTICK_DATABASE_URL"), min_size=1, max_size=16, command_timeout=30
+        environment.read("TALLYSTICK_DATABASE_URL"),
+        min_size=1,
+        max_size=16,
+        command_timeout=30,
+        server_settings=durability.SESSION,
     )
     app.state.pool = pool
     try:

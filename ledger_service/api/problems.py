@@ -21,6 +21,7 @@ from starlette.responses import Response
 from ledger_service.contract.identifiers import IdentifierError, looks_personal
 from ledger_service.contract.money import MoneyError
 from ledger_service.domain.errors import REFUSALS, Refusal
+from ledger_service.engine.durability import DATABASE_GONE
 from ledger_service.engine.projector import ProjectionBehind
 from ledger_service.parties.errors import PartyRefusal
 from ledger_service.security.errors import SecurityRefusal
@@ -140,9 +141,7 @@ def problem_of(error: Exception) -> Problem:  # noqa: PLR0911 - a table, written
             return Problem(code, headers=headers)
         case asyncpg.DataError() | asyncpg.CharacterNotInRepertoireError() | UnicodeEncodeError():
             return Problem("bad_text")
-        case asyncpg.PostgresConnectionError() | asyncpg.InterfaceError():
-            return Problem("database_unavailable")
-        case ConnectionError() | TimeoutError():
+        case _ if isinstance(error, DATABASE_GONE):
             return Problem("database_unavailable")
         case _:
             return Problem("internal_error")
@@ -202,10 +201,7 @@ def install(app: FastAPI) -> None:
         HTTPException,
         asyncpg.DataError,
         asyncpg.CharacterNotInRepertoireError,
-        asyncpg.PostgresConnectionError,
-        asyncpg.InterfaceError,
         UnicodeEncodeError,
-        ConnectionError,
-        TimeoutError,
+        *DATABASE_GONE,
     ):
         app.add_exception_handler(kind, _answer)

@@ -10,6 +10,7 @@ from starlette.datastructures import State
 
 from ledger_service.api.app import create_app
 from ledger_service.contract import environment, logs
+from ledger_service.engine import failpoints
 
 DRAIN_SECONDS = 20
 """How long requests under way may take after SIGTERM."""
@@ -44,6 +45,7 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM. Errors: `MissingSetting` and ValueError name the setting."""
     logs.configure("api", environment.read("TALLYSTICK_LOG_LEVEL"))
+    failpoints.arm_from_environment()
     host, port = environment.host_and_port("TALLYSTICK_LISTEN")
     root = logging.getLogger()
     root.handlers = [_Forward()]

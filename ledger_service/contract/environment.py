@@ -27,7 +27,7 @@ _TABLE = [
     Setting("TALLYSTICK_HOME", "Directory of all local state.", ".tallystick"),
     Setting(
         "TALLYSTICK_ENV",
-        "demo or production; demo identities are refused outside demo.",
+        "demo, test or production; demo identities are refused outside demo.",
         "production",
     ),
     Setting("TALLYSTICK_DATABASE_URL", "PostgreSQL, as the role of this service.", secret=True),
@@ -109,6 +109,11 @@ _TABLE = [
         "",
     ),
     Setting("TALLYSTICK_REPORTS", "Directory of reports; default reports/ in the home.", ""),
+    Setting(
+        "TALLYSTICK_FAILPOINTS",
+        "Places at which a test kills this service; refused unless TALLYSTICK_ENV is demo or test.",
+        "",
+    ),
     Setting("TALLYSTICK_LOG_LEVEL", "debug, info, warning or error.", "info"),
 ]
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _TABLE}

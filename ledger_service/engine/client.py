@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -17,10 +18,12 @@ import asyncpg
 
 from ledger_service.domain.commands import Command, OpenLedger
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import lease
+from ledger_service.engine import failpoints, lease
 from ledger_service.engine.deciding import lookup_of
+from ledger_service.engine.durability import DATABASE_GONE
 from ledger_service.engine.protocol import (
     ALL_LEDGERS,
+    CALLER_BYTES,
     MAX_COMMANDS,
     NONCE_BYTES,
     Refused,
@@ -35,6 +38,8 @@ from ledger_service.engine.protocol import (
 )
 
 _RETRY_S = 0.1
+_LOST = (OSError, asyncio.IncompleteReadError, *DATABASE_GONE)
+"""The line is gone, or the database that says who holds a ledger: both come back."""
 _DOUBT_S = 1.0
 """An answer that takes longer makes the client look whether the lease has moved."""
 
@@ -50,10 +55,10 @@ class _Line:
         self._task = asyncio.create_task(self._read(reader))
 
     @classmethod
-    async def open(cls, address: str, secret: str) -> _Line:
+    async def open(cls, address: str, secret: str, caller: bytes) -> _Line:
         host, _, port = address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 20)
-        writer.write(proof_of_secret(secret, await reader.readexactly(NONCE_BYTES)))
+        writer.write(proof_of_secret(secret, await reader.readexactly(NONCE_BYTES)) + caller)
         return cls(reader, writer)
 
     async def ask(
@@ -73,13 +78,15 @@ class _Line:
         answer: asyncio.Future[list[Verdict] | None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            if not self.is_open:
+            if not self.is_open or self._writer.is_closing():
                 raise ConnectionResetError
             request = Request(
                 number, ledger, commands, deadline_ms=int(timeout_s * 1000), **options
             )
+            failpoints.reach("submit.before_send")
             self._writer.write(frame(request))
             await self._writer.drain()
+            failpoints.reach("submit.after_send")
             until = time.monotonic() + timeout_s
             while not answer.done():
                 left = until - time.monotonic()
@@ -88,6 +95,7 @@ class _Line:
                 await asyncio.wait({answer}, timeout=min(left, _DOUBT_S))
                 if not answer.done() and not await is_holder():
                     raise ConnectionResetError
+            failpoints.reach("submit.after_verdicts")
             return answer.result()
         finally:
             self._waiting.pop(number, None)
@@ -121,6 +129,7 @@ class LedgerClient:
         self._database = database
         self._pool: asyncpg.Pool | None = None
         self._secret = secret
+        self._caller = secrets.token_bytes(CALLER_BYTES)
         self._addresses: dict[str, str] = {}
         self._lines: dict[str, _Line] = {}
         self._opening = asyncio.Lock()
@@ -163,13 +172,10 @@ class LedgerClient:
                     if verdicts is not None and not _was_cut_short(verdicts):
                         return verdicts
                     options["in_doubt"] = options["in_doubt"] or verdicts is not None
-            except TimeoutError:
-                options["in_doubt"] = options["in_doubt"] or line is not None
-            except (OSError, asyncio.IncompleteReadError):
-                options["in_doubt"] = options["in_doubt"] or line is not None
-            else:
-                if line is None and await self._is_missing(ledger):
+                elif await self._is_missing(ledger):
                     return _refuse_all(batch, "ledger_not_open")
+            except _LOST:
+                options["in_doubt"] = options["in_doubt"] or line is not None
             self._addresses.pop(ledger, None)
             await asyncio.sleep(min(_RETRY_S, max(deadline - time.monotonic(), 0)))
         if options["in_doubt"]:
@@ -205,7 +211,7 @@ class LedgerClient:
         async with self._opening:
             line = self._lines.get(address)
             if line is None or not line.is_open:
-                opened = _Line.open(address, self._secret)
+                opened = _Line.open(address, self._secret, self._caller)
                 line = self._lines[address] = await asyncio.wait_for(opened, min(timeout_s, 3))
         return line
 

@@ -13,12 +13,16 @@ RENEW_SECONDS = 2.0
 
 
 async def acquire(connection: Any, ledger: str, holder: str, address: str) -> bool:
-    """Take a lease that is free or has lapsed, or renew our own; whether we hold it now."""
+    """Take a lease that is free or has lapsed, or renew our own; whether we hold it now.
+
+    One that runs on for longer than any lease was written by a clock that has been set back since.
+    """
     done = await connection.fetchval(
         "insert into ledger.lease as l values ($1, $2, $3, now() + make_interval(secs => $4)) "
         "on conflict (ledger) do update set holder = excluded.holder, address = excluded.address, "
         "expires_at = excluded.expires_at "
-        "where l.holder = excluded.holder or l.expires_at < now() returning 1",
+        "where l.holder = excluded.holder or l.expires_at < now() "
+        "or l.expires_at > now() + make_interval(secs => 2 * $4) returning 1",
         ledger,
         holder,
         address,

@@ -1,8 +1,9 @@
 """How API nodes and the writer talk: TCP, frames of msgpack, a shared secret shown first.
 
-The writer opens with a nonce of 32 bytes; the caller answers HMAC-SHA256(secret, nonce) and then
-sends requests. A frame is a length of four bytes, big-endian, and a message. Replies carry the
-request's number and come in any order.
+The writer opens with a nonce of 32 bytes; the caller answers HMAC-SHA256(secret, nonce) and 16 bytes
+that name itself, and then sends requests. A caller has one line: what still comes on an earlier one
+is not read, since its sender has given it up for lost and asked again. A frame is a length of four
+bytes, big-endian, and a message. Replies carry the request's number and come in any order.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import msgspec
 from ledger_service.domain.commands import Command
 
 NONCE_BYTES = 32
+PROOF_BYTES = 32
+CALLER_BYTES = 16
 FRAME_MAX_BYTES = 64 * 1024 * 1024
 MAX_COMMANDS = 10_000
 """In one submission."""

@@ -26,6 +26,7 @@ from confluent_kafka.admin import (
 
 from ledger_service.contract import topics
 from ledger_service.contract.events import timestamp
+from ledger_service.engine import failpoints
 
 BATCH_EVENTS = 5_000
 """Events of one Kafka transaction: large enough that its commit (milliseconds) costs little."""
@@ -302,6 +303,7 @@ class Publisher:
 
     def _send(self, producer: Producer, events: Sequence[StoredEvent]) -> None:
         topic, name = self.source.topic, self.source.name
+        failpoints.reach("relay.before_send")
         producer.begin_transaction()
         for event in events:
             headers: list[tuple[str, str | bytes | None]] = [
@@ -321,7 +323,9 @@ class Publisher:
                 headers=headers,
             )
         producer.poll(0)
+        failpoints.reach("relay.before_commit")
         producer.commit_transaction(KAFKA_WAIT_S)
+        failpoints.reach("relay.after_commit")
 
     def _position_in_kafka(self, connection: psycopg.Connection) -> int:
         last = last_committed(self._bootstrap, self.source.topic)

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 
 from ledger_service.contract import environment, logs
 from ledger_service.contract.service import Health, stop_on_signals
+from ledger_service.engine import failpoints
 from ledger_service.engine.relay import Publisher, RelayError, Source, read_heads, store_positions
 
 POLL_S = 0.05
@@ -172,6 +173,7 @@ class Relay:
 def main() -> None:
     """Serve until SIGTERM. Errors: `MissingSetting`."""
     logs.configure("relay", environment.read("TALLYSTICK_LOG_LEVEL"))
+    failpoints.arm_from_environment()
     database_url = environment.read("TALLYSTICK_DATABASE_URL")
     bootstrap = environment.read("TALLYSTICK_KAFKA_BOOTSTRAP")
     replication = int(environment.read("TALLYSTICK_KAFKA_REPLICATION"))

@@ -24,15 +24,17 @@ from ledger_service.contract.identifiers import LEDGER
 from ledger_service.contract.service import Health
 from ledger_service.domain.commands import Command, ExpireHold, OpenLedger
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import lease, projector, store
+from ledger_service.engine import durability, failpoints, lease, projector, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.checkpoints import CheckpointError, Publisher
 from ledger_service.engine.deciding import Submission
 from ledger_service.engine.proofs import ProofError
 from ledger_service.engine.protocol import (
     ALL_LEDGERS,
+    CALLER_BYTES,
     MAX_COMMANDS,
     NONCE_BYTES,
+    PROOF_BYTES,
     Refused,
     Reply,
     Request,
@@ -67,10 +69,14 @@ class WriterService:
         self._opens_ledgers = False
         self._draining = False
         self._callers: set[asyncio.StreamWriter] = set()
+        self._lines: dict[bytes, asyncio.StreamWriter] = {}
+        """The newest of each caller."""
 
     async def _connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(
-            self._url, timeout=10, server_settings={"application_name": "tallystick-writer"}
+            self._url,
+            timeout=10,
+            server_settings={"application_name": "tallystick-writer", **durability.SESSION},
         )
 
     # --- leases ---------------------------------------------------------------------------------
@@ -121,7 +127,10 @@ class WriterService:
             connection.terminate()
 
     async def _hold(self, connection: Any, ledger: str) -> bool:
-        return await lease.acquire(connection, ledger, self._holder, self._address)
+        failpoints.reach("lease.before")
+        held = await lease.acquire(connection, ledger, self._holder, self._address)
+        failpoints.reach("lease.after")
+        return held
 
     def _report(self) -> None:
         self._health.report(
@@ -164,7 +173,9 @@ class WriterService:
             await asyncio.sleep(self._publisher.interval_s)
             for ledger in list(self._writers):
                 try:
+                    failpoints.reach("checkpoint.before")
                     await self._publisher.publish(self._connect, ledger)
+                    failpoints.reach("checkpoint.after")
                 except (
                     OSError,
                     asyncpg.PostgresError,
@@ -208,11 +219,16 @@ class WriterService:
     ) -> None:
         self._callers.add(writer)
         answers: set[asyncio.Task[None]] = set()
+        caller = None
         try:
-            if not await self._greet(reader, writer):
+            caller = await self._greet(reader, writer)
+            if caller is None:
                 return
+            self._lines[caller] = writer
             while True:
                 request = decode_request(await read_frame(reader))
+                if self._lines.get(caller) is not writer:
+                    return
                 task = asyncio.create_task(self._answer(request, writer))
                 answers.add(task)
                 task.add_done_callback(answers.discard)
@@ -222,22 +238,29 @@ class WriterService:
             log.warning("writer.bad_frame", error=type(error).__name__)
         finally:
             self._callers.discard(writer)
+            if caller is not None and self._lines.get(caller) is writer:
+                del self._lines[caller]
             writer.close()
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _greet(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bytes | None:
+        """Who calls, if it knows the secret."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         writer.write(nonce)
-        proof = await asyncio.wait_for(reader.readexactly(32), 5)
-        if hmac.compare_digest(proof, proof_of_secret(self._secret, nonce)):
-            return True
+        shown = await asyncio.wait_for(reader.readexactly(PROOF_BYTES + CALLER_BYTES), 5)
+        if hmac.compare_digest(shown[:PROOF_BYTES], proof_of_secret(self._secret, nonce)):
+            return shown[PROOF_BYTES:]
         log.warning("writer.caller_refused")
-        return False
+        return None
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
         verdicts = await self._decide(request)
+        failpoints.reach("answer.before")
         with contextlib.suppress(ConnectionError, RuntimeError):
             writer.write(frame(Reply(request.number, verdicts)))
             await writer.drain()
+        failpoints.reach("answer.after")
 
     async def _decide(self, request: Request) -> list[Verdict] | None:
         if len(request.commands) > MAX_COMMANDS:
@@ -307,6 +330,7 @@ async def _serve() -> None:
 def main() -> None:
     """Run until SIGTERM."""
     logs.configure("writer", environment.read("TALLYSTICK_LOG_LEVEL"))
+    failpoints.arm_from_environment()
     import gc
 
     gc.disable()

@@ -22,7 +22,7 @@ from ledger_service.domain.chart import Chart
 from ledger_service.domain.closing import Books
 from ledger_service.domain.memory import Lacks
 from ledger_service.domain.period import PeriodEvent
-from ledger_service.engine import copy_format, stops
+from ledger_service.engine import copy_format, failpoints, stops
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree, edge_ranges
 
@@ -69,6 +69,7 @@ async def take_over(
     The update waits for a commit in doubt; after it, whoever had the ledger before can't commit.
     Errors: `LedgerStopped`: whoever stops it raises the epoch too, so no stop is overlooked here.
     """
+    failpoints.reach("takeover.before")
     row = await connection.fetchrow(
         "update ledger.head set epoch = epoch + 1 where ledger = $1 "
         "returning epoch, seq, recorded_at",
@@ -78,6 +79,7 @@ async def take_over(
         raise LookupError(f"there is no ledger {ledger!r}")
     if await stops.open_stop(connection, ledger) is not None:
         raise stops.LedgerStopped
+    failpoints.reach("takeover.after")
     seq = row["seq"]
     await connection.execute("select ledger.extend_partitions($1)", seq + PARTITION_ROWS)
     book = Book(ledger, charts)
@@ -279,10 +281,11 @@ async def read_events(connection: Any, ledger: str, seqs: Iterable[int]) -> dict
 async def stands_at(connection: Connection, ledger: str, epoch: int, seq: int) -> None:
     """Make sure that this writer still holds the ledger, where nothing is to be committed.
 
+    A lock is a commit too: it waits for the standby, so a primary that was given up answers nothing.
     Errors: `Fenced`.
     """
     found = await connection.fetchval(
-        "select 1 from ledger.head where ledger = $1 and epoch = $2 and seq = $3",
+        "select 1 from ledger.head where ledger = $1 and epoch = $2 and seq = $3 for update",
         ledger,
         epoch,
         seq,
@@ -309,6 +312,7 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
     other: not known.
     """
     batch = rows.batch
+    failpoints.reach("commit.before_begin")
     async with connection.transaction():
         await _advance_head(connection, batch, rows.root, epoch)
         if batch.approval is not None:
@@ -324,6 +328,7 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
                 raise ApprovalVoid
         await _copy(connection, "journal", batch.journal)
         await _copy(connection, "idempotency", batch.keys)
+        failpoints.reach("commit.after_copy")
         await _copy(connection, "posting_list", rows.postings)
         for table in RECORD_TABLES:
             if records := batch.records.get(table):
@@ -345,6 +350,8 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
                 rows.changed_holds,
             )
         await _move_balances(connection, batch.ledger, rows.balances)
+        failpoints.reach("commit.before_commit")
+    failpoints.reach("commit.after_commit")
 
 
 async def _advance_head(connection: Connection, batch: Batch, root: bytes, epoch: int) -> None:

@@ -26,6 +26,7 @@ from ledger_service.domain.errors import refusal
 from ledger_service.engine import stops, store
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.deciding import Draft, Submission, decide_all
+from ledger_service.engine.durability import ReplicationWatch
 from ledger_service.engine.merkle import Tree
 from ledger_service.engine.protocol import Committed, Refused, Verdict
 
@@ -58,6 +59,7 @@ class _Held(msgspec.Struct):
     book: Book
     tree: Tree
     committing: asyncpg.Connection
+    replication: ReplicationWatch
     loading: asyncpg.Connection
 
 
@@ -94,8 +96,10 @@ class LedgerWriter:
         if self._stopping:
             submission.resolve(submission.unknown())
         elif self._queued + size > self._limits.queued_commands:
+            # of what was sent before nobody may say that nothing happened: it may be in the queue
             busy = refusal("busy", retry_after=1)
-            submission.resolve([Refused(busy.code, busy.detail)] * size)
+            refused: list[Verdict] = [Refused(busy.code, busy.detail)] * size
+            submission.resolve(submission.unknown() if submission.in_doubt else refused)
         else:
             self._queue.append(submission)
             self._queued += size
@@ -136,8 +140,7 @@ class LedgerWriter:
                     await _close(held)
         finally:
             self._stopping = True
-            for submission in [*self._aboard, *self._queue]:
-                submission.resolve(submission.unknown())
+            self._let_go()
 
     async def _take_over(self) -> _Held | None:
         """What the writer goes on from; None while the ledger is stopped."""
@@ -145,8 +148,10 @@ class LedgerWriter:
             raise LostLease
         committing = await self._connect()
         try:
-            epoch, book, tree = await store.take_over(committing, self.ledger, self._charts)
+            replication = ReplicationWatch(committing)
             loading = await self._connect()
+            epoch, book, tree = await store.take_over(committing, self.ledger, self._charts)
+            replication.check()
         except stops.LedgerStopped:
             committing.terminate()
             return None
@@ -154,9 +159,20 @@ class LedgerWriter:
             committing.terminate()
             raise
         self.is_stopped = False
+        if self.epoch not in (0, epoch - 1):
+            self._let_go()
         self.committed_seq, self.epoch = book.seq, epoch
         log.info("writer.taken_over", ledger=self.ledger, epoch=epoch, seq=book.seq)
-        return _Held(epoch, book, tree, committing, loading)
+        return _Held(epoch, book, tree, committing, replication, loading)
+
+    def _let_go(self) -> None:
+        """Answer everything with unknown: another writer had the ledger, or has it now, and whoever
+        asked here may have asked there again and been refused."""
+        for submission in [*self._aboard, *self._queue]:
+            submission.resolve(submission.unknown())
+        self._aboard = []
+        self._queue.clear()
+        self._queued = 0
 
     async def _refuse_while_stopped(self) -> None:
         """Refuse what waits, spend a resumption that was approved, look again within a second."""
@@ -279,6 +295,7 @@ class LedgerWriter:
                 raise
         else:
             await store.stands_at(held.committing, self.ledger, held.epoch, batch.last_seq)
+        held.replication.check()
         self.committed_seq = batch.last_seq
         replays = {
             draft.seq

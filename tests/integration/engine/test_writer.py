@@ -10,7 +10,7 @@ import pytest
 from ledger_service.domain.commands import Command, OpenAccount
 from ledger_service.engine import store
 from ledger_service.engine.deciding import Submission
-from ledger_service.engine.protocol import Committed, Possible, Refused
+from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown
 from ledger_service.engine.verify import verify
 from ledger_service.engine.writer import LedgerWriter, deadline_in
 from tests.integration.engine.conftest import LEDGER, local_writer
@@ -20,7 +20,9 @@ from tests.servers import LedgerDatabase
 A, B = "customer:1:wallet", "customer:2:wallet"
 
 
-def submit(writer: LedgerWriter, *commands: Command, linked: bool = False) -> asyncio.Future:
+def submit(
+    writer: LedgerWriter, *commands: Command, linked: bool = False, in_doubt: bool = False
+) -> asyncio.Future:
     """Queue commands; gives the future of their verdicts."""
     answer = asyncio.get_running_loop().create_future()
     writer.offer(
@@ -28,7 +30,7 @@ def submit(writer: LedgerWriter, *commands: Command, linked: bool = False) -> as
             list(commands),
             linked,
             deadline_in(30),
-            in_doubt=False,
+            in_doubt=in_doubt,
             with_events=True,
             answer=answer,
         )
@@ -140,6 +142,8 @@ async def test_a_full_queue_refuses_at_once(ledger_database: LedgerDatabase) -> 
     verdicts = await submit(writer, *[posting("k", (A, 5), (B, -5))] * 10_000)
     assert isinstance(verdicts[0], Refused)
     assert verdicts[0].code == "busy"
+    verdicts = await submit(writer, *[posting("k", (A, 5), (B, -5))] * 10_000, in_doubt=True)
+    assert isinstance(verdicts[0], Unknown)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 
 import asyncpg
+import psutil
 import pytest
 
 from ledger_service.engine import lease
@@ -74,7 +76,7 @@ async def _line_to(address: str):
 
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(proof_of_secret(SECRET, await reader.readexactly(NONCE_BYTES)))
+    writer.write(proof_of_secret(SECRET, await reader.readexactly(NONCE_BYTES)) + bytes(16))
     return reader, writer
 
 
@@ -104,11 +106,27 @@ async def _answers(reader: asyncio.StreamReader, count: int) -> dict:
     return found
 
 
-async def test_a_writer_killed_under_load_loses_nothing_and_doubles_nothing(
-    ledger_database: LedgerDatabase, start_writer: StartWriter, client: LedgerClient
+async def _killed(process: subprocess.Popen) -> None:
+    process.kill()
+    await asyncio.to_thread(process.wait)
+
+
+async def _stopped_past_its_lease(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(3)
+    process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize(("processes", "fate"), [(1, _killed), (2, _stopped_past_its_lease)])
+async def test_a_holder_lost_under_load_loses_nothing_and_doubles_nothing(
+    ledger_database: LedgerDatabase,
+    start_writer: StartWriter,
+    client: LedgerClient,
+    processes: int,
+    fate,
 ) -> None:
     """Judged by the client's own record of what was acknowledged."""
-    process = start_writer()
+    started = [start_writer() for _ in range(processes)]
     await open_ledger(client)
     acknowledged: dict[str, int] = {}
     doubtful: set[str] = set()
@@ -132,9 +150,9 @@ async def test_a_writer_killed_under_load_loses_nothing_and_doubles_nothing(
     for _ in range(2):
         known = len(acknowledged)
         await asyncio.to_thread(wait_until, lambda known=known: len(acknowledged) > known + 200)
-        process.kill()
-        process.wait()
-        process = start_writer()
+        holder = await _holder(ledger_database, started)
+        await fate(holder)
+        started = [process for process in started if process.poll() is None] or [start_writer()]
     known = len(acknowledged)
     await asyncio.to_thread(wait_until, lambda: len(acknowledged) > known + 200)
     stop.set()
@@ -149,6 +167,20 @@ async def test_a_writer_killed_under_load_loses_nothing_and_doubles_nothing(
     others = 1 + 1 + 1 + len(ACCOUNTS) + 1
     assert report.ledgers[LEDGER] >= len(acknowledged) + others
     assert report.ledgers[LEDGER] <= len(acknowledged) + len(doubtful) + others
+
+
+async def _holder(database: LedgerDatabase, started: list[subprocess.Popen]) -> subprocess.Popen:
+    """The process that holds the ledger's lease."""
+    while True:
+        address = await holder_address(database)
+        for process in started:
+            if any(
+                f"{place.laddr.ip}:{place.laddr.port}" == address
+                for place in psutil.Process(process.pid).net_connections("tcp")
+                if place.status == psutil.CONN_LISTEN
+            ):
+                return process
+        await asyncio.sleep(0.05)
 
 
 def pay_again(key: str):
@@ -198,5 +230,5 @@ async def test_who_does_not_know_the_secret_is_cut_off_and_an_unknown_ledger_is_
 async def _line_to_with(address: str, secret: str):
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(proof_of_secret(secret, await reader.readexactly(32)))
+    writer.write(proof_of_secret(secret, await reader.readexactly(32)) + bytes(16))
     return reader, writer

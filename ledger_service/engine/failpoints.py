@@ -1,0 +1,88 @@
+"""Named places at which a test can kill a service or make it fail.
+
+A service calls `reach` at each place. Nothing happens there unless TALLYSTICK_FAILPOINTS named the
+place when the service started, and a service outside of demo and test refuses to start with that.
+The setting reads `commit.after_copy=kill@3,lease.renewed=error`: what to do, and from which time on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from ledger_service.contract import environment
+
+POINTS: dict[str, str] = {
+    "submit.before_send": "API: a submission is ready, the writer has not got it",
+    "submit.after_send": "API: the writer has got it, nobody has heard its answer",
+    "submit.after_verdicts": "API: the verdicts are here, the caller has not got them",
+    "commit.before_begin": "writer: a batch is decided, its transaction has not begun",
+    "commit.after_copy": "writer: journal and keys are written, balances are not",
+    "commit.before_commit": "writer: everything is written, COMMIT is not sent",
+    "commit.after_commit": "writer: the batch is durable, nobody knows",
+    "answer.before": "writer: verdicts are settled, the answer has not left",
+    "answer.after": "writer: the answer has left",
+    "lease.before": "writer: about to take or renew a lease",
+    "lease.after": "writer: the lease is renewed",
+    "takeover.before": "writer: the epoch is about to be raised",
+    "takeover.after": "writer: the epoch is raised, nothing is read back",
+    "checkpoint.before": "writer: about to sign and store a checkpoint",
+    "checkpoint.after": "writer: the checkpoint is stored",
+    "relay.before_send": "relay: events are read, Kafka has none of them",
+    "relay.before_commit": "relay: events are sent, their transaction is open",
+    "relay.after_commit": "relay: the transaction is committed, the position is not noted",
+}
+"""Every place, and what has happened there and what has not."""
+ACTIONS = ("kill", "error", "pause")
+PAUSE_S = 0.2
+_armed: dict[str, tuple[str, int]] = {}
+"""Action, and how many times the place is passed before it."""
+
+
+class FailpointError(RuntimeError):
+    """What an armed place raises."""
+
+
+def arm(text: str) -> None:
+    """Arm the places that `text` names. Errors: ValueError for a place or action not listed."""
+    _armed.clear()
+    for item in filter(None, text.split(",")):
+        point, _, rest = item.partition("=")
+        action, _, times = rest.partition("@")
+        if point not in POINTS or action not in ACTIONS or not (times or "1").isdigit():
+            raise ValueError(f"{item!r} is no failpoint; write e.g. commit.after_copy=kill@3")
+        _armed[point] = action, int(times or "1")
+
+
+def arm_from_environment() -> None:
+    """Arm what the environment names. Errors: ValueError, and outside of demo and test always."""
+    text = environment.read("TALLYSTICK_FAILPOINTS")
+    if text and environment.read("TALLYSTICK_ENV") not in ("demo", "test"):
+        raise ValueError(
+            "TALLYSTICK_FAILPOINTS kills this service on purpose; it is taken only where "
+            "TALLYSTICK_ENV is demo or test. Unset it."
+        )
+    arm(text)
+
+
+def reach(point: str) -> None:
+    """Pass a place; where it is armed and its time has come, do what was asked."""
+    if _armed:
+        _act(point)
+
+
+def _act(point: str) -> None:
+    action, left = _armed.get(point, ("", 0))
+    if not action:
+        return
+    if left > 1:
+        _armed[point] = action, left - 1
+        return
+    os.write(2, f"failpoint {point} {action}\n".encode())
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "pause":
+        time.sleep(PAUSE_S)
+    else:
+        raise FailpointError(point)

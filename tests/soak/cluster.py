@@ -1,0 +1,252 @@
+"""API nodes, writers and a relay as processes that can be killed and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from ledger_service.stack import probes
+from ledger_service.stack.home import free_port
+from tests.ledger_api import KEYS, _key_of_every_role
+from tests.servers import LedgerDatabase, end
+from tests.soak.client import BANK, CUSTOMERS, LEDGER
+
+LEASE_SECONDS = 1.0
+"""Shorter than the product's: that it lapses is tested, not how long that takes."""
+# The lease's length is the one thing that differs from `tally run`; `sabotage` breaks more on purpose.
+_WRITER = """
+from ledger_service.engine import lease, service
+from tests.soak import sabotage
+lease.LEASE_SECONDS = {lease}
+lease.RENEW_SECONDS = {lease} / 2
+sabotage.commit({sabotage!r})
+service.main()
+"""
+_API = "from ledger_service.api.service import main; main()"
+_RELAY = "from ledger_service.engine.relay_service import main; main()"
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclasses.dataclass
+class Node:
+    """One place in the cluster; its process comes and goes, its ports stay."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    health: str
+    failpoint: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, failpoint: str = "") -> None:
+        """Start the process, armed with `failpoint` (`place=kill@n`)."""
+        self.failpoint = failpoint
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=_ROOT,
+                start_new_session=True,
+                env={**os.environ, **self.environment, "TALLYSTICK_FAILPOINTS": failpoint},
+            )
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def died_at_failpoint(self) -> bool:
+        """Whether its last process was killed by itself, at the place it was armed with."""
+        place = self.failpoint.partition("=")[0]
+        if not place or self.process is None or self.process.returncode != -signal.SIGKILL:
+            return False
+        last = self.log.read_bytes()[-200:].decode(errors="replace")
+        return last.rstrip().endswith(f"failpoint {place} kill")
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        probes.wait(self.name, lambda: probes.http(f"{self.health}/readyz"), seconds)
+
+
+@dataclasses.dataclass
+class Cluster:
+    """A ledger with money in motion. `urls`: of the API nodes; `key` may do everything."""
+
+    nodes: list[Node]
+    urls: list[str]
+    key: str
+    owner_url: str
+    folder: Path
+
+    def named(self, prefix: str) -> list[Node]:
+        return [node for node in self.nodes if node.name.startswith(prefix)]
+
+    def http(self) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=self.urls[0], headers=headers, timeout=90, trust_env=False)
+
+    def open_ledger(self) -> None:
+        """The ledger and the accounts that clients use."""
+        with self.http() as http:
+            body = {
+                "ledger": LEDGER,
+                "currencies": ["USD"],
+                "time_zone": "America/New_York",
+                "cut_off": "17:00",
+                "calendar": "us_federal_reserve",
+                "chart": "us_fintech_fbo/1",
+            }
+            assert http.post("/v1/ledgers", json=body).is_success
+            for name in [BANK, *CUSTOMERS]:
+                account = {"account": name, "currency": "USD"}
+                floor = {} if name == BANK else {"floor": "0"}
+                answer = http.post(f"/v1/ledgers/{LEDGER}/accounts", json={**account, **floor})
+                assert answer.is_success, answer.text
+
+    def balances(self) -> dict[str, int]:
+        """Debits less credits of every account, over the API."""
+        with self.http() as http:
+            answer = http.get(f"/v1/ledgers/{LEDGER}/balances")
+            assert answer.is_success, answer.text
+            rows = [httpx.Response(200, content=line).json() for line in answer.iter_lines()]
+        return {row["account"]: int(row["debits"]) - int(row["credits"]) for row in rows}
+
+    def journal(self) -> list[tuple[int, bytes]]:
+        with psycopg.connect(self.owner_url) as connection:
+            return connection.execute(
+                "select seq, bytes from ledger.journal where ledger = %s order by seq",
+                [LEDGER],
+                binary=True,
+            ).fetchall()
+
+    def head(self) -> int:
+        """Where the ledger stands; -1 while the database does not answer."""
+        try:
+            with psycopg.connect(self.owner_url, connect_timeout=3) as connection:
+                row = connection.execute(
+                    "select seq from ledger.head where ledger = %s", [LEDGER]
+                ).fetchone()
+        except psycopg.Error:
+            return -1
+        return row[0] if row else -1
+
+    def wait_for_progress(self, transactions: int = 1, seconds: float = 60) -> None:
+        """Until the ledger has taken more. Errors: AssertionError: nothing moves any more."""
+        until = time.monotonic() + seconds
+        start = -1
+        while start < 0 or self.head() < start + transactions:
+            assert time.monotonic() < until, "the ledger takes nothing more"
+            start = self.head() if start < 0 else start
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def cluster(
+    database: LedgerDatabase,
+    folder: Path,
+    *,
+    writers: int = 2,
+    apis: int = 2,
+    kafka: str | None = None,
+    sabotage: str = "",
+    writer_url: str | None = None,
+    api_url: str | None = None,
+) -> Iterator[Cluster]:
+    """Start everything on `database` and open the ledger.
+
+    `writer_url`, `api_url`: other addresses of the database, for them (a proxy, several hosts).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    common = {**KEYS, "TALLYSTICK_ENV": "test"}
+    nodes: list[Node] = []
+
+    def add(name: str, program: str, address: str, **settings: str) -> str:
+        listen, health = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        own = {
+            "TALLYSTICK_DATABASE_URL": address,
+            "TALLYSTICK_LISTEN": listen,
+            "TALLYSTICK_HEALTH_LISTEN": health,
+            **settings,
+        }
+        at = f"http://{listen if name.startswith('api') else health}"
+        command = [sys.executable, "-c", program]
+        nodes.append(Node(name, command, {**common, **own}, folder / f"{name}.log", at))
+        return at
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
+        key = asyncio.run(_key_of_every_role(database.owner_url))
+    seed = base64.b64encode(b"l" * 32).decode()
+    program = _WRITER.format(lease=LEASE_SECONDS, sabotage=sabotage)
+    for number in range(writers):
+        url = writer_url or database.url("writer")
+        add(f"writer{number}", program, url, TALLYSTICK_LOG_KEY=seed)
+    urls = [add(f"api{n}", _API, api_url or database.url("api")) for n in range(apis)]
+    if kafka:
+        add("relay", _RELAY, database.url("relay"), TALLYSTICK_KAFKA_BOOTSTRAP=kafka)
+    try:
+        for node in nodes:
+            node.start()
+        for node in nodes:
+            node.wait_ready()
+        running = Cluster(nodes, urls, key, database.owner_url, folder)
+        running.open_ledger()
+        yield running
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+@contextlib.contextmanager
+def clients(running: Cluster, seed: str, number: int = 2) -> Iterator[Path]:
+    """Clients at work while the block runs; gives the folder of their histories."""
+    folder = running.folder / "clients"
+    folder.mkdir(exist_ok=True)
+    started = []
+    for name in "abcdefgh"[:number]:
+        with (folder / f"{name}.log").open("ab") as log:
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "tests.soak.client", seed, name, str(folder),
+                     running.key, *running.urls],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=_ROOT,
+                )
+            )  # fmt: skip
+    try:
+        yield folder
+    finally:
+        stop_clients(started)
+
+
+def stop_clients(started: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Let every client hear its last answers."""
+    for process in started:
+        process.terminate()
+    for process in started:
+        try:
+            process.wait(60)
+        finally:
+            end(process, signal.SIGKILL)

@@ -1,0 +1,372 @@
+"""The kill loop: services die at every named place, and clients' own histories judge the ledger.
+
+`python -m tests.soak.soak --kills 200 --seed 7`. A failed run prints its seed; the same seed makes
+the same plan of kills and the same clients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from ledger_service.engine.failpoints import POINTS
+from ledger_service.engine.verify import verify
+from ledger_service.stack import database, logins
+from ledger_service.stack.home import free_port, password
+from ledger_service.stack.postgres import PostgresServer
+from tests import servers
+from tests.soak import sabotage
+from tests.soak.client import LEDGER, body_of
+from tests.soak.cluster import LEASE_SECONDS, Cluster, Node, clients, cluster
+from tests.soak.history import read
+from tests.soak.judge import Judge, Judgement
+
+STUCK_S = 90
+IDLE_S = 5
+"""After so long without a death the unarmed make way for the armed."""
+LONGEST_S, LONGEST_S_A_KILL = 150, 8
+RESOLVED_MAX = 1000
+REPLAYED = 25
+"""How many transactions are sent again at the end, among the doubtful and among all."""
+_OWNERS = {"submit": "api", "relay": "relay"}
+"""Which service passes a place, by the place's first word; the writer passes the others."""
+_PASSES = {"takeover": 1, "checkpoint": 2, "lease": 12, "relay": 15}
+"""Up to how many passes a process lives, by the place's first word."""
+
+
+class DurablePostgres:
+    """A PostgreSQL of this run's own, which is killed with the others."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        secret = folder / "password"
+        if not secret.exists():
+            secret.write_text(password())
+            secret.chmod(0o600)
+        self.server = PostgresServer(folder / "data", port or free_port(), secret)
+        self.log = folder / "postgres.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        """Start it, and wait until it takes connections; recovery is part of that."""
+        self.server.prepare()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.server.command(), *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+            )  # fmt: skip
+        servers.wait_ready(self.process, self.log, self.server.probe)
+
+    def kill(self) -> None:
+        """kill -9, every process of it at once."""
+        if self.process is None:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.process.pid)
+            family = [*root.children(recursive=True), root]
+            root.suspend()
+            for one in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            psutil.wait_procs(family[:-1], timeout=10)
+        self.process.wait()
+
+    def crash(self) -> None:
+        """kill -9 of one backend: PostgreSQL ends all of its sessions and recovers by itself."""
+        try:
+            with psycopg.connect(self.server.admin_url, connect_timeout=3) as connection:
+                row = connection.execute(
+                    "select pid from pg_stat_activity where backend_type = 'client backend' "
+                    "and pid <> pg_backend_pid() order by random() limit 1"
+                ).fetchone()
+        except psycopg.Error:
+            return
+        if row:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(row[0], signal.SIGKILL)
+
+    def ledger_database(self) -> servers.LedgerDatabase:
+        """A migrated database on it, with every login."""
+        with psycopg.connect(self.server.admin_url, autocommit=True) as connection:
+            database.create_owner(connection, "owner")
+        servers.migrated_template(servers.Postgres(self.server.admin_url))
+        return servers.LedgerDatabase(
+            logins.with_credentials(self.server.admin_url, logins.OWNER, "owner", servers.TEMPLATE)
+        )
+
+
+@dataclasses.dataclass
+class Plan:
+    """Which kills, in which order: made from the seed and nothing else."""
+
+    points: dict[str, list[str]]
+    """Armed failpoints for each service, one a life."""
+    others: list[str]
+    """Kills from outside: a service, or PostgreSQL."""
+
+    @classmethod
+    def make(cls, kills: int, seed: int, services: tuple[str, ...], others: list[str]) -> Plan:
+        """Two thirds at named places, each of them as often as the others."""
+        chance = random.Random(seed)
+        names = [point for point in POINTS if _owner(point) in services]
+        rounds = max(1, round(kills * 2 / 3 / len(names)))
+        chosen = [point for _ in range(rounds) for point in chance.sample(names, len(names))]
+        chosen = chosen[: max(1, kills * 2 // 3)] if kills < len(names) else chosen
+        points: dict[str, list[str]] = {service: [] for service in services}
+        for point in chosen:
+            passes = _PASSES.get(point.partition(".")[0], 25)
+            points[_owner(point)].append(f"{point}=kill@{chance.randint(1, passes)}")
+        left = max(0, kills - len(chosen))
+        return cls(points, [chance.choice(others) for _ in range(left)])
+
+    @property
+    def is_done(self) -> bool:
+        return not self.others and not any(self.points.values())
+
+
+def _owner(point: str) -> str:
+    return _OWNERS.get(point.partition(".")[0], "writer")
+
+
+class KillLoop:
+    """Carries a plan out on a cluster, bringing back what has died."""
+
+    def __init__(
+        self, running: Cluster, plan: Plan, seed: int, postgres: DurablePostgres | None = None
+    ) -> None:
+        self.hits: Counter[str] = Counter()
+        self.restarts = 0
+        self._running = running
+        self._plan = plan
+        self._chance = random.Random(f"{seed}/loop")
+        self._postgres = postgres
+        self._progress = time.monotonic()
+        self._handed_over = 0.0
+        self._due = 0.0
+
+    def run(self) -> None:
+        """Until the plan is done. Errors: AssertionError where nothing dies any more."""
+        for node in self._running.nodes:
+            self._arm(node)
+        while not self._plan.is_done or any(node.failpoint for node in self._running.nodes):
+            for node in self._running.nodes:
+                if not node.is_running:
+                    self._bring_back(node)
+            if self._plan.others and time.monotonic() > self._due:
+                self._strike(self._plan.others.pop(0))
+                self._due = time.monotonic() + self._chance.uniform(0.3, 2.0)
+            if time.monotonic() > max(self._progress, self._handed_over) + IDLE_S:
+                self._hand_over()
+            assert time.monotonic() < self._progress + STUCK_S, (
+                f"nothing has died for {STUCK_S} s: "
+                f"{[(node.name, node.failpoint) for node in self._running.nodes]}"
+            )
+            time.sleep(0.02)
+
+    def _hand_over(self) -> None:
+        """Kill those that work in peace, so that the armed ones beside them get the work."""
+        self._handed_over = time.monotonic()
+        armed = {_service(node) for node in self._running.nodes if node.failpoint}
+        for node in self._running.nodes:
+            if _service(node) in armed and not node.failpoint:
+                self.hits[f"outside: {_service(node)}"] += 1
+                node.kill()
+
+    def _arm(self, node: Node) -> None:
+        """A node that is not armed dies, if there is a place left for it to die at."""
+        if self._plan.points.get(_service(node)):
+            node.kill()
+
+    def _bring_back(self, node: Node) -> None:
+        if node.died_at_failpoint:
+            self.hits[node.failpoint.partition("=")[0]] += 1
+            self._progress = time.monotonic()
+            node.failpoint = ""
+        # killed from outside, or the database was not there: the place is still to be hit
+        waiting = self._plan.points.get(_service(node))
+        again = node.failpoint or (waiting.pop(0) if waiting else "")
+        node.start(again)
+        self.restarts += 1
+
+    def _strike(self, target: str) -> None:
+        self.hits[f"outside: {target}"] += 1
+        self._progress = time.monotonic()
+        if target == "postgres crash" and self._postgres:
+            self._postgres.crash()
+        elif target == "postgres kill" and self._postgres:
+            self._postgres.kill()
+            time.sleep(self._chance.uniform(0, 1))
+            self._postgres.start()
+        elif target == "frozen writer":
+            self._freeze(self._chance.choice(self._running.named("writer")))
+        elif target == "all writers":
+            for node in self._running.named("writer"):
+                node.kill()
+        else:
+            self._chance.choice(self._running.named(target)).kill()
+
+    def _freeze(self, node: Node) -> None:
+        """Stop a process past its lease, and let it go on as if nothing had been."""
+        if node.process is not None and node.is_running:
+            node.process.send_signal(signal.SIGSTOP)
+            time.sleep(LEASE_SECONDS * 1.5)
+            node.process.send_signal(signal.SIGCONT)
+
+
+def _service(node: Node) -> str:
+    return node.name.rstrip("0123456789")
+
+
+def judge(running: Cluster, histories: Path, *, full: bool = True) -> Judgement:
+    """What the clients' histories say of the ledger as it stands, and what verification says."""
+    judging = Judge(LEDGER)
+    for path in sorted(histories.glob("*.history")):
+        judging.hear(read(path))
+    for path in histories.glob("*.log"):
+        judging.result.unsettled.update(path.read_text().splitlines())
+    _settle(running, judging)
+    result = judging.look_at(running.journal())
+    judging.compare_balances(running.balances())
+    for node in running.named("api"):
+        for line in node.log.read_text(errors="replace").splitlines():
+            if "api.request_failed" in line:
+                result.unforeseen[line.partition('"error"')[2][:250]] += 1
+    result.violations += [f"a 500 of the API: {error}" for error in result.unforeseen]
+    report = verify(running.owner_url, LEDGER, full=full)
+    result.violations += [f"tally verify: {finding}" for finding in report.findings]
+    return result
+
+
+def _settle(running: Cluster, judging: Judge) -> None:
+    """Look up by its key what never got an outcome; send some again: the answer is the first one."""
+    claims = list(judging.claims.values())
+    path = f"/v1/ledgers/{LEDGER}/transactions"
+    with running.http() as http:
+        for claim in [c for c in claims if c.seq is None and c.refused is None][:RESOLVED_MAX]:
+            answer = http.get(path, params={"idempotency_key": claim.item.key})
+            if answer.status_code == 200:
+                claim.found = answer.json()["seq"]
+            elif answer.json().get("code") != "unknown_transaction":
+                judging.wrong(f"{claim.item.key} can't be looked up: {answer.text}")
+        done = [claim for claim in claims if claim.found or claim.seq]
+        doubtful = [claim for claim in done if claim.in_doubt]
+        for claim in [*doubtful[:REPLAYED], *done[:: max(1, len(done) // REPLAYED)]]:
+            answer = http.post(path, json=body_of(claim.item))
+            if answer.status_code != 200 or answer.json()["seq"] != (claim.found or claim.seq):
+                judging.wrong(f"{claim.item.key}, sent again, was answered with {answer.text}")
+                return  # the others would each wait as long for the same
+
+
+@contextlib.contextmanager
+def surroundings(folder: Path, *, relay: bool) -> Iterator[tuple[DurablePostgres, str | None]]:
+    """A PostgreSQL that keeps what it says it keeps, and Kafka."""
+    postgres = DurablePostgres(folder / "postgres")
+    postgres.start()
+    try:
+        with servers.kafka(folder) if relay else contextlib.nullcontext() as kafka:
+            yield postgres, kafka
+    finally:
+        if postgres.process is not None:
+            servers.end(postgres.process, signal.SIGINT)
+
+
+def soak(
+    kills: int, seed: int, folder: Path, *, relay: bool = True, broken: str = ""
+) -> tuple[Judgement, KillLoop]:
+    """One whole run, on servers of its own."""
+    with surroundings(folder, relay=relay) as (postgres, kafka):
+        ledger_database = postgres.ledger_database()
+        services = ("writer", "api", "relay") if relay else ("writer", "api")
+        others = [*services, "all writers", "frozen writer", "postgres crash", "postgres kill"]
+        plan = Plan.make(kills, seed, services, others)
+        with cluster(ledger_database, folder, kafka=kafka, sabotage=broken) as running:
+            loop = KillLoop(running, plan, seed, postgres)
+            with clients(running, str(seed)) as histories:
+                running.wait_for_progress(100)
+                loop.run()
+                for node in running.nodes:
+                    node.wait_ready()
+                running.wait_for_progress(100)
+            result = judge(running, histories)
+            if kafka:
+                result.violations += _compare_topic(running, kafka)
+    return result, loop
+
+
+def _compare_topic(running: Cluster, bootstrap: str) -> list[str]:
+    """P7: the topic is the journal, byte for byte."""
+    from ledger_service.contract.topics import journal_topic
+    from tests.integration.relay.test_relay import read_topic
+
+    journal = running.journal()
+    until = time.monotonic() + 60
+    while True:
+        published = read_topic(bootstrap, journal_topic(LEDGER))
+        if published == journal:
+            return []
+        if time.monotonic() > until:
+            return [f"the topic holds {len(published)} records, the journal {len(journal)} events"]
+        time.sleep(1)
+
+
+def report(result: Judgement, loop: KillLoop, seed: int, seconds: float) -> str:
+    """Figures in words."""
+    hits = "\n".join(f"  {count:4d}  {name}" for name, count in sorted(loop.hits.items()))
+    violations = "\n".join(f"  {text}" for text in result.violations[:10])
+    return (
+        f"seed {seed}: {sum(loop.hits.values())} kills in {seconds:.0f} s, "
+        f"{loop.restarts} starts\n{hits}\n"
+        f"{result.transactions} transactions in the ledger; acknowledged {result.acknowledged}, "
+        f"refused {result.refused}\n"
+        f"outcomes lost on the way {result.doubtful}; never acknowledged: found by key "
+        f"{result.found}, absent {result.absent}\n"
+        f"why lost: {dict(result.unsettled.most_common(8))}\n"
+        f"{len(result.violations)} violations\n{violations}"
+    )
+
+
+def _give_up(*_: object) -> None:
+    raise SystemExit("stopped: the soak did not come to its end, something may answer nothing")
+
+
+def main(arguments: list[str]) -> int:
+    """Run once; 1 where a promise was broken or a place was hit too seldom."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--no-relay", action="store_true", help="without Kafka and the relay")
+    parser.add_argument("--sabotage", default="", choices=["", *sabotage.ALL])
+    chosen = parser.parse_args(arguments)
+    print(f"seed {chosen.seed}", flush=True)
+    for number in (signal.SIGALRM, signal.SIGTERM):
+        signal.signal(number, _give_up)
+    signal.alarm(LONGEST_S + chosen.kills * LONGEST_S_A_KILL)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tallystick-soak-") as folder:
+        result, loop = soak(
+            chosen.kills,
+            chosen.seed,
+            Path(folder),
+            relay=not chosen.no_relay,
+            broken=chosen.sabotage,
+        )
+    print(report(result, loop, chosen.seed, time.monotonic() - begun))
+    return 1 if result.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

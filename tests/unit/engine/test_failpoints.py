@@ -1,0 +1,56 @@
+"""Failpoints: off, named, and refused in production."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ledger_service
+from ledger_service.engine import failpoints
+
+
+@pytest.fixture(autouse=True)
+def _disarmed() -> Iterator[None]:
+    yield
+    failpoints.arm("")
+
+
+def test_every_place_is_called_once_and_every_call_is_listed() -> None:
+    source = Path(ledger_service.__file__).parent
+    called = [
+        name
+        for path in source.rglob("*.py")
+        for name in re.findall(r'failpoints\.reach\(\s*"([^"]+)"', path.read_text())
+    ]
+    assert sorted(called) == sorted(failpoints.POINTS)
+
+
+def test_an_armed_place_fails_from_its_time_on_and_no_other_does() -> None:
+    failpoints.reach("commit.after_copy")
+    failpoints.arm("commit.after_copy=error@3")
+    failpoints.reach("commit.after_copy")
+    failpoints.reach("commit.before_begin")
+    failpoints.reach("commit.after_copy")
+    with pytest.raises(failpoints.FailpointError, match=r"commit\.after_copy"):
+        failpoints.reach("commit.after_copy")
+
+
+@pytest.mark.parametrize(
+    "text", ["nowhere=kill", "commit.after_copy=dance", "answer.before=kill@x"]
+)
+def test_what_is_not_listed_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="is no failpoint"):
+        failpoints.arm(text)
+
+
+def test_a_service_outside_of_demo_and_test_refuses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLYSTICK_FAILPOINTS", "commit.after_copy=kill")
+    for name in ("production", "staging"):
+        monkeypatch.setenv("TALLYSTICK_ENV", name)
+        with pytest.raises(ValueError, match="TALLYSTICK_FAILPOINTS"):
+            failpoints.arm_from_environment()
+    monkeypatch.setenv("TALLYSTICK_ENV", "test")
+    failpoints.arm_from_environment()
