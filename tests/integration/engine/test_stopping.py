@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from ledger_service.engine import cli
+from ledger_service.engine import cli, verifier_service
 from ledger_service.engine.protocol import Committed, Refused
 from ledger_service.engine.verification import remedies
 from ledger_service.engine.verifier_service import Verifier
@@ -155,6 +155,7 @@ def test_a_violation_stops_the_ledger_and_two_people_resume_it(
     with processes(ledger_database, tmp_path) as services, services.client() as api:
         populated.open_books(api)
         asyncio.run(populated.make_people(services.owner_url))
+        monkeypatch.setattr(verifier_service, "UNSOUND_INTERVAL_S", 0.0)
         watching = Verifier(url, Keys())
         assert watching.run_once()["ready"] is True
         assert _post(api, "new").status_code == 201
