@@ -77,7 +77,7 @@ async def follow(
                 if at < committed():
                     at = await step(connection, ledger)
                 await asyncio.sleep(PAUSE_S)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, reads wait until it goes on
             log.warning("projector.surprised", ledger=ledger, error=type(error).__name__)
             await asyncio.sleep(1)
         finally:

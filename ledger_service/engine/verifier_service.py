@@ -23,6 +23,8 @@ from ledger_service.engine.verify import Keys, Report, verify, verify_new
 log = structlog.get_logger()
 INTERVAL_S = 5.0
 FULL_INTERVAL_S = 24 * 3600.0
+UNSOUND_INTERVAL_S = 60.0
+"""Between full runs while the last one found something: mended is what a full run finds mended."""
 
 
 class Verifier:
@@ -42,12 +44,14 @@ class Verifier:
         begun = time.monotonic()
         report = verify_new(self._url, keys=self._keys)
         remedies.apply(self._url, report)
-        if self._full is None or begun - self._full_at > FULL_INTERVAL_S or not self._full.is_sound:
+        sound = self._full is not None and self._full.is_sound
+        wait = FULL_INTERVAL_S if sound else UNSOUND_INTERVAL_S
+        if self._full is None or begun - self._full_at > wait:
             self._full = verify(self._url, keys=self._keys)
             self._full_at = begun
             remedies.apply(self._url, self._full)
         found = {*report.findings, *self._full.findings}
-        stopped = self._stopped()
+        stopped = self.stopped()
         return {
             "ready": not found and not stopped,
             "verified": report.ledgers,
@@ -56,7 +60,8 @@ class Verifier:
             "seconds": round(time.monotonic() - begun, 3),
         }
 
-    def _stopped(self) -> dict[str, str]:
+    def stopped(self) -> dict[str, str]:
+        """Ledgers that stand still, and for what."""
         with psycopg.connect(self._url) as connection:
             rows = connection.execute(
                 "select ledger, found_in || ' ' || code from ledger.stop where resumed_at is null"
@@ -75,8 +80,14 @@ def main() -> None:
         environment.read("TALLYSTICK_WITNESS_PUBLIC_KEY"),
     )
     verifier = Verifier(environment.read("TALLYSTICK_DATABASE_URL"), keys)
+    is_first = True
     while not stop.is_set():
         try:
+            if is_first:
+                # the first run may read whole ledgers; until it ends, what stands written counts
+                stopped = verifier.stopped()
+                health.report(ready=not stopped, stopped=stopped)
+                is_first = False
             health.report(**verifier.run_once())
         except psycopg.OperationalError as error:
             health.report(ready=False, database=type(error).__name__)
