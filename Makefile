@@ -12,10 +12,10 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-standby check lint types imports sql format bench-demo lock docs pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-demo lock docs pictures clean
 
 help:  ## Print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 prerequisites:
 	@missing=0; \
@@ -88,6 +88,9 @@ bench-demo: install  ## Print the figures of the last demo
 KILLS ?= 200
 soak-ledger: install  ## Kill every service again and again under load (KILLS=200, SEED=n); clients' own histories judge
 	@python -m tests.soak.soak --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+soak-controls: install  ## Break durability on purpose in five ways; the soak must find each
+	@python -m tests.soak.soak --controls $(if $(SEED),--seed $(SEED))
 
 PROMOTIONS ?= 4
 soak-standby: install  ## Kill the primary under load and promote its synchronous standby (PROMOTIONS=4, SEED=n)

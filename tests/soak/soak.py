@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,18 +18,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-import psycopg
-
 from ledger_service.engine.failpoints import POINTS
 from ledger_service.engine.verify import verify
-from ledger_service.stack import database, logins
-from ledger_service.stack.home import free_port, password
-from ledger_service.stack.postgres import PostgresServer
 from tests import servers
 from tests.soak import sabotage
 from tests.soak.client import LEDGER, body_of
 from tests.soak.cluster import LEASE_SECONDS, Cluster, Node, clients, cluster
+from tests.soak.durable_postgres import DurablePostgres
 from tests.soak.history import read
 from tests.soak.judge import Judge, Judgement
 
@@ -39,6 +32,7 @@ STUCK_S = 90
 IDLE_S = 5
 """After so long without a death the unarmed make way for the armed."""
 LONGEST_S, LONGEST_S_A_KILL = 150, 8
+CONTROL_KILLS = 40
 RESOLVED_MAX = 1000
 REPLAYED = 25
 """How many transactions are sent again at the end, among the doubtful and among all."""
@@ -46,67 +40,6 @@ _OWNERS = {"submit": "api", "relay": "relay"}
 """Which service passes a place, by the place's first word; the writer passes the others."""
 _PASSES = {"takeover": 1, "checkpoint": 2, "lease": 12, "relay": 15}
 """Up to how many passes a process lives, by the place's first word."""
-
-
-class DurablePostgres:
-    """A PostgreSQL of this run's own, which is killed with the others."""
-
-    def __init__(self, folder: Path, port: int | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        secret = folder / "password"
-        if not secret.exists():
-            secret.write_text(password())
-            secret.chmod(0o600)
-        self.server = PostgresServer(folder / "data", port or free_port(), secret)
-        self.log = folder / "postgres.log"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *options: str) -> None:
-        """Start it, and wait until it takes connections; recovery is part of that."""
-        self.server.prepare()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.server.command(), *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
-            )  # fmt: skip
-        servers.wait_ready(self.process, self.log, self.server.probe)
-
-    def kill(self) -> None:
-        """kill -9, every process of it at once."""
-        if self.process is None:
-            return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            root = psutil.Process(self.process.pid)
-            family = [*root.children(recursive=True), root]
-            root.suspend()
-            for one in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-            psutil.wait_procs(family[:-1], timeout=10)
-        self.process.wait()
-
-    def crash(self) -> None:
-        """kill -9 of one backend: PostgreSQL ends all of its sessions and recovers by itself."""
-        try:
-            with psycopg.connect(self.server.admin_url, connect_timeout=3) as connection:
-                row = connection.execute(
-                    "select pid from pg_stat_activity where backend_type = 'client backend' "
-                    "and pid <> pg_backend_pid() order by random() limit 1"
-                ).fetchone()
-        except psycopg.Error:
-            return
-        if row:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(row[0], signal.SIGKILL)
-
-    def ledger_database(self) -> servers.LedgerDatabase:
-        """A migrated database on it, with every login."""
-        with psycopg.connect(self.server.admin_url, autocommit=True) as connection:
-            database.create_owner(connection, "owner")
-        servers.migrated_template(servers.Postgres(self.server.admin_url))
-        return servers.LedgerDatabase(
-            logins.with_credentials(self.server.admin_url, logins.OWNER, "owner", servers.TEMPLATE)
-        )
 
 
 @dataclasses.dataclass
@@ -339,6 +272,18 @@ def report(result: Judgement, loop: KillLoop, seed: int, seconds: float) -> str:
     )
 
 
+def controls(seed: int) -> int:
+    """Break each promise on purpose; 1 where the soak did not notice."""
+    unnoticed = 0
+    for name in sabotage.ALL:
+        with tempfile.TemporaryDirectory(prefix="tallystick-soak-") as folder:
+            result, _ = soak(CONTROL_KILLS, seed, Path(folder), relay=False, broken=name)
+        found = f"found, e.g. {result.violations[0][:150]}" if result.violations else "NOT FOUND"
+        unnoticed += not result.violations
+        print(f"{name}: {len(result.violations)} violations, {found}", flush=True)
+    return 1 if unnoticed else 0
+
+
 def _give_up(*_: object) -> None:
     raise SystemExit("stopped: the soak did not come to its end, something may answer nothing")
 
@@ -350,11 +295,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--no-relay", action="store_true", help="without Kafka and the relay")
     parser.add_argument("--sabotage", default="", choices=["", *sabotage.ALL])
+    parser.add_argument("--controls", action="store_true", help="every sabotage; all must be found")
     chosen = parser.parse_args(arguments)
     print(f"seed {chosen.seed}", flush=True)
     for number in (signal.SIGALRM, signal.SIGTERM):
         signal.signal(number, _give_up)
-    signal.alarm(LONGEST_S + chosen.kills * LONGEST_S_A_KILL)
+    runs = len(sabotage.ALL) if chosen.controls else 1
+    signal.alarm(runs * (LONGEST_S + chosen.kills * LONGEST_S_A_KILL))
+    if chosen.controls:
+        return controls(chosen.seed)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tallystick-soak-") as folder:
         result, loop = soak(

@@ -24,8 +24,9 @@ import psycopg
 from ledger_service.stack.postgres import SUPERUSER, as_ordinary_user, binaries
 from tests import servers
 from tests.soak.cluster import clients, cluster
+from tests.soak.durable_postgres import DurablePostgres
 from tests.soak.judge import Judgement
-from tests.soak.soak import DurablePostgres, judge
+from tests.soak.soak import judge
 
 
 class Pair:

@@ -22,7 +22,7 @@ from ledger_service.engine.writer import LedgerWriter
 from tests import servers
 from tests.ledger_book import OPENING, posting
 from tests.servers import LedgerDatabase
-from tests.soak.soak import DurablePostgres
+from tests.soak.durable_postgres import DurablePostgres
 from tests.soak.writers import offer, writing
 
 WALLETS = [f"customer:{number}:wallet" for number in range(8)]

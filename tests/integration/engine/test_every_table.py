@@ -92,7 +92,7 @@ CHANGES = [
         " in note))",
         "311",
     ),
-    Change("ledger.checkpoint", "update ledger.checkpoint set root = sha256(root)", "306"),
+    Change("ledger.checkpoint", "update ledger.checkpoint set root = sha256(root)", "311"),
     Change(
         "ledger.cosignature",
         "update ledger.cosignature set line = replace(line, 'w.test', 'v.test')",
