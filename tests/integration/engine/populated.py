@@ -65,6 +65,8 @@ def open_books(api: httpx.Client) -> None:
     batch = [
         {
             "idempotency_key": f"k{number}", "kind": "transfer",
+            "metadata": {"invoice": f"i{number % 7}"},
+            **({"effective_at": "2026-06-30T12:00:00Z"} if number == 9 else {}),
             "entries": [
                 {"account": A, "side": "debit", "amount": "100", "currency": "USD"},
                 {"account": B, "side": "credit", "amount": "100", "currency": "USD"},

@@ -116,6 +116,30 @@ CHANGES = [
         " 'm')",
         "",
     ),
+    Change(
+        "ledger.projection",
+        "update ledger.projection set seq = 99999 where ledger = 'books'",
+        "history",
+    ),
+    Change(
+        "ledger.recorded_day",
+        "insert into ledger.recorded_day values ('books', '2026-01-01', 3)",
+        "2026-01-01",
+    ),
+    Change(
+        "ledger.day_delta",
+        "insert into ledger.day_delta values ('books', 4, '2026-01-01', '2026-01-01', 1, 0)",
+        "4, 2026-01-01",
+    ),
+    Change(
+        "ledger.value_dated_entry", "update ledger.value_dated_entry set amount = 7", "2026-06-30"
+    ),
+    Change("ledger.transaction", "update ledger.transaction set kind = 'fee' where seq = 77", "77"),
+    Change(
+        "ledger.transaction_metadata",
+        "update ledger.transaction_metadata set value = 'x' where seq = 77",
+        "77",
+    ),
     Change("ledger.verified", "update ledger.verified set root = sha256(root)", LEDGER),
     Change("ledger.verified", "update ledger.verified set seq = 999", LEDGER),
     Change(

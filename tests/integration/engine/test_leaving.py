@@ -258,7 +258,7 @@ def test_a_key_finds_its_transaction_where_the_ledger_has_gone(
         assert new.json()["seq"] == head + 1
         balance = http.get(f"{L}/accounts/{A}/balance").json()
         assert (balance["debits"], balance["at_seq"]) == (str(5 * 502), head + 1)
-    assert verify(elsewhere.owner_url, None, full=True).findings == []
+    assert [one for one in verify(elsewhere.owner_url).findings if one.ledger] == []
 
 
 def _checkpoint(http: httpx.Client) -> int:

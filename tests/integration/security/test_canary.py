@@ -101,6 +101,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/ledgers/{ledger}/periods:reopen": {"since": "2020-01-15", "reason": "late_invoice"},
     "POST /v1/ledgers/{ledger}/days/{day}:attest": {"reference": "stm_1"},
     "POST /v1/ledgers/{ledger}/corrections": CORRECTION,
+    "POST /v1/ledgers/{ledger}/resumptions": {"reason": "looked at it"},
     "POST /v1/ledgers/{ledger}/checkpoints/{size}/cosignatures": {"cosignature": "x"},
     "POST /v1/ledgers/{ledger}/reversals": {
         "transaction": 4,
