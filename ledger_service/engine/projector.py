@@ -77,8 +77,10 @@ async def follow(
                 if at < committed():
                     at = await step(connection, ledger)
                 await asyncio.sleep(PAUSE_S)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            log.warning("projector.surprised", ledger=ledger, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - any surprise has the same remedy
+            log.warning(
+                "projector.surprised", ledger=ledger, error=type(error).__name__, detail=str(error)
+            )
             await asyncio.sleep(1)
         finally:
             if connection is not None:
