@@ -11,7 +11,6 @@ from fastapi import APIRouter, Query, Request
 from ledger_service.api.clocks import AsOf
 from ledger_service.api.problems import Problem
 from ledger_service.api.who import Principal, require
-from ledger_service.contract.events import TransactionPosted
 from ledger_service.engine import as_of, reads
 
 router = APIRouter(tags=["accounts"])
@@ -121,22 +120,7 @@ async def statement(
         "currency": known["currency"],
         "opening": opening,
         "closing": closing,
-        "entries": [_entry(row) for row in rows[:limit]],
+        "entries": [reads.entry_of(row) for row in rows[:limit]],
         "next": following,
         **clocks.stated(at.seq),
-    }
-
-
-def _entry(row: Any) -> dict[str, Any]:
-    event = msgspec.json.decode(row["bytes"], type=TransactionPosted)
-    return {
-        "seq": row["seq"],
-        "entry_no": row["entry_no"],
-        "side": "debit" if row["amount"] > 0 else "credit",
-        "amount": str(abs(row["amount"])),
-        "kind": event.kind,
-        "effective_at": event.effective_at,
-        "effective_date": event.effective_date,
-        "recorded_at": event.recorded_at,
-        "reverses": event.reverses,
     }

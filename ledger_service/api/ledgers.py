@@ -87,7 +87,7 @@ async def get_ledger(
 async def progress(
     ledger: str, _who: Annotated[Principal, require("ledgers.read")], request: Request
 ) -> dict[str, int]:
-    """`seq` posted, and published to the topic."""
+    """`seq` posted, followed by the history, and published to the topic."""
     found = await reads.progress(request.app.state.pool, ledger)
     if found is None:
         raise Problem("ledger_not_open")

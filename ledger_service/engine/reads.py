@@ -14,6 +14,7 @@ import msgspec
 
 from ledger_service.contract.events import LedgerOpened, TransactionPosted, decode_journal
 from ledger_service.contract.topics import journal_topic
+from ledger_service.engine.projections import HISTORY
 
 PAGE_MAX = 1000
 
@@ -74,14 +75,21 @@ async def seq_known_before(connection: Any, name: str, moment: dt.datetime) -> i
 
 
 async def progress(connection: Any, name: str) -> dict[str, int] | None:
-    """How far the journal is, and how far the relay says that it has published."""
+    """How far the journal is, what follows it, and how far the relay says that it has published."""
     posted = await head_seq(connection, name)
     if posted is None:
         return None
     published = await connection.fetchval(
         "select seq from stream.relay_position where topic = $1", journal_topic(name)
     )
-    return {"posted_seq": posted, "published_seq": published or 0}
+    followed = await connection.fetchval(
+        "select seq from ledger.projection where ledger = $1 and name = $2", name, HISTORY.name
+    )
+    return {
+        "posted_seq": posted,
+        "history_seq": followed or 0,
+        "published_seq": published or 0,
+    }
 
 
 # --- accounts -----------------------------------------------------------------------------------
@@ -168,10 +176,11 @@ async def entries(
         before,
         limit,
     )
-    return [_entry(row) for row in rows]
+    return [entry_of(row) for row in rows]
 
 
-def _entry(row: Any) -> dict[str, Any]:
+def entry_of(row: Any) -> dict[str, Any]:
+    """An entry as it is shown, from its place, its signed amount and its transaction's bytes."""
     event = msgspec.json.decode(row["bytes"], type=TransactionPosted)
     return {
         "seq": row["seq"],

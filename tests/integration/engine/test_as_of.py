@@ -94,18 +94,20 @@ def sums(events: Sequence[TransactionPosted], account: str) -> tuple[int, int]:
 def points(events: Sequence[JournalEvent]) -> st.SearchStrategy[tuple]:
     """Questions: a seq, and a moment, a day or neither; mostly at the edges of something."""
     zone = ZoneInfo(events[0].time_zone) if isinstance(events[0], LedgerOpened) else dt.UTC
-    moments = {dt.datetime.fromisoformat(event.effective_at) for event in posted(events)}
-    moments |= {dt.datetime.fromisoformat(event.recorded_at) for event in events}
+    effective = {dt.datetime.fromisoformat(event.effective_at) for event in posted(events)}
+    moments = effective | {dt.datetime.fromisoformat(event.recorded_at) for event in events}
     days = {moment.astimezone(zone).date() for moment in moments}
     days |= {day + dt.timedelta(days=shift) for day in days for shift in (-1, 1)}
     moments |= {dt.datetime.combine(day, dt.time(), zone).astimezone(dt.UTC) for day in days}
     moments |= {moment + shift for moment in moments for shift in (-MICRO, MICRO)}
     when = st.one_of(
+        st.tuples(st.sampled_from(sorted(effective or moments)), st.none()),
         st.tuples(st.sampled_from(sorted(moments)), st.none()),
         st.tuples(st.none(), st.sampled_from(sorted(days))),
         st.just((None, None)),
     )
-    return st.tuples(st.integers(1, len(events)), when).map(lambda pair: (pair[0], *pair[1]))
+    known = st.just(len(events)) | st.integers(1, len(events))
+    return st.tuples(known, when).map(lambda pair: (pair[0], *pair[1]))
 
 
 @QUICK
