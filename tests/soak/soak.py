@@ -28,7 +28,7 @@ from tests.soak.durable_postgres import DurablePostgres
 from tests.soak.history import read
 from tests.soak.judge import Judge, Judgement
 
-STUCK_S = 90
+STUCK_S = 45
 IDLE_S = 5
 """After so long without a death the unarmed make way for the armed."""
 LONGEST_S, LONGEST_S_A_KILL = 150, 8
@@ -228,12 +228,18 @@ def soak(
         plan = Plan.make(kills, seed, services, others)
         with cluster(ledger_database, folder, kafka=kafka, sabotage=broken) as running:
             loop = KillLoop(running, plan, seed, postgres)
+            standstill = None
             with clients(running, str(seed)) as histories:
-                running.wait_for_progress(100)
-                loop.run()
-                for node in running.nodes:
-                    node.wait_ready()
-                running.wait_for_progress(100)
+                try:
+                    running.wait_for_progress(100)
+                    loop.run()
+                    for node in running.nodes:
+                        node.wait_ready()
+                    running.wait_for_progress(100)
+                except AssertionError as error:
+                    standstill = f"the ledger came to a stand: {error}"
+            if standstill:
+                return Judgement([standstill]), loop
             result = judge(running, histories)
             if kafka:
                 result.violations += _compare_topic(running, kafka)
