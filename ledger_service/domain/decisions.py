@@ -59,8 +59,9 @@ def post(
         terms,
         command,
         recorded_at,
-        now,
         moment,
+        # Most transactions count from now, whose text the book has.
+        effective_at=book.now_text if moment is now else timestamp(moment),
         kind=command.kind,
         entries=entries,
         context=command.context,
@@ -88,7 +89,7 @@ def reverse(
         command,
         recorded_at,
         now,
-        now,
+        effective_at=book.now_text,
         kind=transaction.REVERSAL,
         entries=entries,
         context=Context(
@@ -142,9 +143,9 @@ def _posted(
     terms: Terms,
     command: PostTransaction | ReverseTransaction,
     recorded_at: str,
-    now: dt.datetime,
     moment: dt.datetime,
     *,
+    effective_at: str,
     kind: str,
     entries: list[Entry],
     context: Context,
@@ -153,8 +154,6 @@ def _posted(
     reverses: int | None = None,
     approval: str | None = None,
 ) -> list[JournalEvent] | Refusal:
-    # Most transactions count from now, whose text the book has.
-    effective_at = book.now_text if moment is now else timestamp(moment)
     effective_date, business_date = book.dates(terms, moment, effective_at)
     event = TransactionPosted(
         ledger=book.ledger,

@@ -48,7 +48,7 @@ class Batch:
         self._versions: dict[str, int] = {}
         self._postings: dict[str, tuple[list[int], list[int], list[int], list[int]]] = {}
         """By account: `seq`, number of the entry, signed amount, day."""
-        self._time_text = ""
+        self._time_text, self._time = "", b""
         self._type_and_time: dict[type[JournalEvent], bytes] = {}
         self._days: dict[str, int] = {}
         ledger = copy_format.text(book.ledger)
@@ -98,11 +98,11 @@ class Batch:
         if event.recorded_at != self._time_text:
             self._time_text = event.recorded_at
             self.recorded_at = dt.datetime.fromisoformat(event.recorded_at)
+            self._time = copy_format.moment(self.recorded_at)
             self._type_and_time = {}
         found = self._type_and_time.get(type(event))
         if found is None:
-            assert self.recorded_at is not None
-            found = copy_format.text(event_type(event)) + copy_format.moment(self.recorded_at)
+            found = copy_format.text(event_type(event)) + self._time
             self._type_and_time[type(event)] = found
         return found
 
@@ -111,8 +111,8 @@ class Batch:
         if day is None:
             day = copy_format.day_number(dt.date.fromisoformat(event.effective_date))
             self._days[event.effective_date] = day
-        postings, seq, number = self._postings, event.seq, 0
-        for entry in event.entries:
+        postings, seq = self._postings, event.seq
+        for number, entry in enumerate(event.entries):
             name = entry.account
             columns = postings.get(name)
             if columns is None:
@@ -124,7 +124,6 @@ class Batch:
             columns[1].append(number)
             columns[2].append(amount if entry.side == "debit" else -amount)
             columns[3].append(day)
-            number += 1
         if event.reverses is not None:
             self.records["reversal"].append((self.ledger, event.reverses, event.seq))
 
@@ -158,8 +157,8 @@ class Batch:
             row.encode(accounts[name].number, *columns) for name, columns in self._postings.items()
         ]
 
-    def balance_columns(self) -> list[list[Any]]:
-        """Account numbers, expected versions, new versions, debits and credits (as text).
+    def balance_columns(self) -> list[list[int]]:
+        """Account numbers, expected versions, new versions, debits and credits.
 
         Must be called before the next command is applied: balances are taken as they are.
         """
@@ -169,8 +168,8 @@ class Batch:
             [account.number for account in moved],
             list(self._versions.values()),
             [account.version for account in moved],
-            [str(account.debits) for account in moved],
-            [str(account.credits) for account in moved],
+            [account.debits for account in moved],
+            [account.credits for account in moved],
         ]
 
     def root(self) -> bytes:

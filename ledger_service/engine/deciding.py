@@ -37,13 +37,17 @@ class Submission(msgspec.Struct, eq=False):
     answer: asyncio.Future[list[Verdict]]
     attempts: int = 0
     """Commits that failed with it aboard."""
+    consumes_approval: bool = False
+
+    def __post_init__(self) -> None:
+        self.consumes_approval = any(
+            type(command) is ReverseTransaction for command in self.commands
+        )
 
     @property
     def is_exclusive(self) -> bool:
         """Whether it is committed alone: it consumes an approval, or a commit failed with it."""
-        return self.attempts > 0 or any(
-            type(command) is ReverseTransaction for command in self.commands
-        )
+        return self.attempts > 0 or self.consumes_approval
 
     def resolve(self, verdicts: list[Verdict]) -> None:
         """Answer, unless the caller has gone."""
@@ -96,7 +100,8 @@ async def decide_all(
                 if since_yield >= _YIELD_EVERY:
                     since_yield = 0
                     await asyncio.sleep(0)
-            _expect_approval(batch, submission, found)
+            if submission.consumes_approval:
+                _expect_approval(batch, submission, found)
             drafts.append(found)
     return drafts
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import hashlib
 import hmac
 import secrets
 import signal
@@ -32,18 +34,18 @@ from ledger_service.engine.protocol import (
     ALL_LEDGERS,
     MAX_COMMANDS,
     NONCE_BYTES,
+    End,
     Refused,
     Reply,
     Request,
     Verdict,
     decode_request,
-    frame,
     proof_of_secret,
-    read_frame,
 )
 from ledger_service.engine.writer import LedgerWriter, LostLease, deadline_in
 
 log = structlog.get_logger()
+_GREETING_S = 5
 
 
 class WriterService:
@@ -62,7 +64,8 @@ class WriterService:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._opens_ledgers = False
         self._draining = False
-        self._callers: set[asyncio.StreamWriter] = set()
+        self.callers: set[_Caller] = set()
+        self._openings: set[asyncio.Task[None]] = set()
 
     async def _connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(
@@ -73,7 +76,8 @@ class WriterService:
 
     async def run(self, host: str, port: int, stop: asyncio.Event) -> None:
         """Serve until `stop`, then answer what is queued and give the leases back."""
-        server = await asyncio.start_server(self._serve_caller, host, port, limit=1 << 20)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: _Caller(self, self._secret), host, port)
         port = server.sockets[0].getsockname()[1]
         self._address = f"{host}:{port}"
         log.info("writer.listening", address=self._address)
@@ -93,8 +97,8 @@ class WriterService:
             await lease.release(connection, ledger, self._holder)
         await connection.close()
         server.close()
-        for caller in list(self._callers):
-            caller.close()
+        for caller in list(self.callers):
+            caller.transport.close()
 
     async def _renew(self) -> None:
         """Hold every lease that can be had; begin to write what is newly ours."""
@@ -167,58 +171,24 @@ class WriterService:
 
     # --- callers --------------------------------------------------------------------------------
 
-    async def _serve_caller(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._callers.add(writer)
-        answers: set[asyncio.Task[None]] = set()
-        try:
-            if not await self._greet(reader, writer):
-                return
-            while True:
-                request = decode_request(await read_frame(reader))
-                task = asyncio.create_task(self._answer(request, writer))
-                answers.add(task)
-                task.add_done_callback(answers.discard)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        except ValueError as error:
-            log.warning("writer.bad_frame", error=type(error).__name__)
-        finally:
-            self._callers.discard(writer)
-            writer.close()
-
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        writer.write(nonce)
-        proof = await asyncio.wait_for(reader.readexactly(32), 5)
-        if hmac.compare_digest(proof, proof_of_secret(self._secret, nonce)):
-            return True
-        log.warning("writer.caller_refused")
-        return False
-
-    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
-        verdicts = await self._decide(request)
-        with contextlib.suppress(ConnectionError, RuntimeError):
-            writer.write(frame(Reply(request.number, verdicts)))
-            await writer.drain()
-
-    async def _decide(self, request: Request) -> list[Verdict] | None:
+    def take(self, request: Request, caller: _Caller) -> None:
+        """Decide on a request; the caller is sent the reply."""
         if len(request.commands) > MAX_COMMANDS:
-            return _refuse_all(request, "batch_too_large")
-        ledger = request.ledger
-        if ledger == ALL_LEDGERS:
-            if not self._opens_ledgers or self._draining:
-                return None
-            command = request.commands[0] if len(request.commands) == 1 else None
-            if not isinstance(command, OpenLedger) or not LEDGER.match(command.ledger):
-                return _refuse_all(request, "bad_ledger_id")
-            ledger = command.ledger
-            await self._prepare(ledger)
+            caller.reply(request, _refuse_all(request, "batch_too_large"))
+        elif request.ledger == ALL_LEDGERS:
+            task = asyncio.create_task(self._open_ledger(request, caller))
+            self._openings.add(task)
+            task.add_done_callback(self._openings.discard)
+        else:
+            self._submit(request.ledger, request, caller)
+
+    def _submit(self, ledger: str, request: Request, caller: _Caller) -> None:
         writer = self._writers.get(ledger)
         if writer is None or self._draining:
-            return None
+            caller.reply(request, None)
+            return
         answer: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(lambda done: caller.reply(request, done.result()))
         writer.offer(
             Submission(
                 request.commands,
@@ -229,7 +199,17 @@ class WriterService:
                 answer,
             )
         )
-        return await answer
+
+    async def _open_ledger(self, request: Request, caller: _Caller) -> None:
+        if not self._opens_ledgers or self._draining:
+            caller.reply(request, None)
+            return
+        command = request.commands[0] if len(request.commands) == 1 else None
+        if not isinstance(command, OpenLedger) or not LEDGER.match(command.ledger):
+            caller.reply(request, _refuse_all(request, "bad_ledger_id"))
+            return
+        await self._prepare(command.ledger)
+        self._submit(command.ledger, request, caller)
 
     async def _prepare(self, ledger: str) -> None:
         """Make the head of a new ledger and write it, unless another process holds it."""
@@ -242,6 +222,54 @@ class WriterService:
                 self._begin(ledger)
         finally:
             connection.terminate()
+
+
+class _Caller(End):
+    """One API node: it shows that it knows the secret, and then sends requests."""
+
+    def __init__(self, service: WriterService, secret: str) -> None:
+        super().__init__()
+        self._service = service
+        self._secret = secret
+        self._nonce = secrets.token_bytes(NONCE_BYTES)
+        self._proof: bytes | None = b""
+        """What has come of it; None once it is accepted."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Ask for the proof."""
+        super().connection_made(transport)
+        self._service.callers.add(self)
+        transport.write(self._nonce)
+        self._patience = asyncio.get_running_loop().call_later(_GREETING_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """The proof first, then frames."""
+        if self._proof is not None:
+            self._proof += data
+            size = hashlib.sha256().digest_size
+            if len(self._proof) < size:
+                return
+            proof, data = self._proof[:size], self._proof[size:]
+            if not hmac.compare_digest(proof, proof_of_secret(self._secret, self._nonce)):
+                log.warning("writer.caller_refused")
+                self.transport.abort()
+                return
+            self._proof = None
+            self._patience.cancel()
+        super().data_received(data)
+
+    def message_received(self, raw: bytes) -> None:
+        """A request."""
+        self._service.take(decode_request(raw), self)
+
+    def reply(self, request: Request, verdicts: list[Verdict] | None) -> None:
+        """Answer a request."""
+        self.send(Reply(request.number, verdicts))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """What it asked goes on; nobody hears of it."""
+        self._service.callers.discard(self)
+        self._patience.cancel()
 
 
 def _refuse_all(request: Request, code: str) -> list[Verdict]:
@@ -268,5 +296,7 @@ async def _serve() -> None:
 def main() -> None:
     """Run until SIGTERM."""
     logs.configure("writer", environment.read("TALLYSTICK_LOG_LEVEL"))
-    import gc; gc.disable()
+    # A batch makes and drops tens of thousands of small objects, none of them in a cycle.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     uvloop.run(_serve())

@@ -229,9 +229,7 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
         await _copy(connection, "posting_list", rows.postings)
         for table in RECORD_TABLES:
             if records := batch.records.get(table):
-                await connection.copy_records_to_table(
-                    table, schema_name="ledger", records=records
-                )
+                await connection.copy_records_to_table(table, schema_name="ledger", records=records)
         if batch.changed:
             await connection.executemany(
                 "update ledger.account set status = $3, status_seq = $4 "
@@ -263,17 +261,22 @@ async def _copy(connection: Connection, table: str, rows: list[bytes]) -> None:
         )
 
 
-async def _move_balances(connection: Connection, ledger: str, columns: list[list[Any]]) -> None:
+async def _move_balances(connection: Connection, ledger: str, columns: list[list[int]]) -> None:
     if not columns[0]:
         return
     done = await connection.execute(
-        "update ledger.balance b set debits = n.debits::numeric, credits = n.credits::numeric, "
-        "version = n.version "
-        "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) "
+        "update ledger.balance b set debits = n.debits, credits = n.credits, version = n.version "
+        "from unnest($2::text::bigint[], $3::text::bigint[], $4::text::bigint[], "
+        "$5::text::numeric[], $6::text::numeric[]) "
         "as n (number, expected, version, debits, credits) "
         "where b.ledger = $1 and b.number = n.number and b.version = n.expected",
         ledger,
-        *columns,
+        *(_array(column) for column in columns),
     )
     if done != f"UPDATE {len(columns[0])}":
         raise BalanceMismatchError(f"{done} of {len(columns[0])} balances of {ledger}")
+
+
+def _array(values: Iterable[int]) -> str:
+    """An array as PostgreSQL reads it from text: several times cheaper than a general encoder."""
+    return "{" + ",".join(map(str, values)) + "}"
