@@ -12,10 +12,10 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test check lint types imports sql format bench-demo lock docs pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test check lint types imports sql format bench-ledger bench-ledger-aged bench-demo lock docs pictures clean
 
 help:  ## Print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 prerequisites:
 	@missing=0; \
@@ -72,6 +72,12 @@ format: install  ## Format Python and SQL
 
 test: install check  ## Run every check and every test
 	@pytest -n 2
+
+bench-ledger: install  ## Measure the ledger at its HTTP edge, proven and durable (SECONDS=3 for a short run)
+	@python -m tests.bench.ledger
+
+bench-ledger-aged: install  ## The same with 20,000,000 transfers in the journal (TRANSFERS=...)
+	@python -m tests.bench.aged
 
 bench-demo: install  ## Print the figures of the last demo
 	@tally demo figures

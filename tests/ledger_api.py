@@ -8,7 +8,8 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import asyncpg
@@ -95,6 +96,8 @@ class Services:
     owner_url: str
     logs: list[Path]
     writer: subprocess.Popen
+    writer_again: Callable[[], AbstractContextManager[subprocess.Popen]]
+    """Starts the writer anew, once it has ended, while the block runs."""
 
     def client(self) -> httpx.Client:
         """A client that shows the key of every role."""
@@ -131,13 +134,17 @@ def processes(
     run = [sys.executable, "-c"]
     writer_command = [*run, "from ledger_service.engine.service import main; main()"]
     api_command = [*run, "from ledger_service.api.service import main; main()"]
+
+    def start_writer() -> AbstractContextManager[subprocess.Popen]:
+        return running(writer_command, logs[0], environment=writer)
+
     with (
-        running(writer_command, logs[0], environment=writer) as writing,
+        start_writer() as writing,
         running(api_command, logs[1], environment=api) as serving_api,
     ):
         wait_ready(writing, logs[0], lambda: probes.http(f"http://127.0.0.1:{ports[1]}/readyz"))
         wait_ready(serving_api, logs[1], lambda: probes.http(f"{url}/readyz"))
-        yield Services(url, everything, database.owner_url, logs, writing)
+        yield Services(url, everything, database.owner_url, logs, writing, start_writer)
 
 
 async def _key_of_every_role(owner_url: str) -> str:
