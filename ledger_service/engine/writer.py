@@ -39,6 +39,9 @@ class Limits(msgspec.Struct, frozen=True):
     queued_commands: int = 65_536
     """More are refused as `busy`."""
     batch_commands: int = 8_192
+    small_batch: int = 512
+    """Events up to which a batch takes in what comes while the one before it commits; the rows of
+    a larger one are rather made in that time."""
     accounts: int = 200_000
     keys: int = 200_000
     originals: int = 10_000
@@ -177,14 +180,19 @@ class LedgerWriter:
                         await self._wake.wait()
                     continue
                 submissions = self._next()
-                if submissions[0].is_exclusive and commit is not None:
+                exclusive = submissions[0].is_exclusive
+                if exclusive and commit is not None:
                     await commit
-                    commit = None
-                rows, drafts = await self._decide(held, submissions)
+                batch = self._new_batch(held)
+                drafts = await self._decide(held, batch, submissions)
+                if not exclusive and commit is not None:
+                    await self._gather(held, batch, submissions, drafts, commit)
+                rows = store.Rows(batch)
                 if commit is not None:
                     await commit
                 commit = asyncio.create_task(self._commit(held, rows, submissions, drafts))
-                if submissions[0].is_exclusive:
+                commit.add_done_callback(lambda _: self._wake.set())
+                if exclusive:
                     await commit
                     commit = None
         finally:
@@ -192,6 +200,24 @@ class LedgerWriter:
                 commit.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await commit
+
+    async def _gather(
+        self,
+        held: _Held,
+        batch: Batch,
+        submissions: list[Submission],
+        drafts: list[list[Draft]],
+        commit: asyncio.Task[None],
+    ) -> None:
+        """While the last batch commits, what comes in goes into the next one, if that is small."""
+        while not commit.done() and batch.last_seq - batch.first_seq < self._limits.small_batch:
+            if self._queue and not self._queue[0].is_exclusive:
+                more = self._next()
+                submissions += more
+                drafts += await self._decide(held, batch, more)
+            else:
+                self._wake.clear()
+                await self._wake.wait()
 
     def _next(self) -> list[Submission]:
         """Whatever waits, up to a batch; an exclusive submission comes alone."""
@@ -209,21 +235,23 @@ class LedgerWriter:
         self._aboard += submissions
         return submissions
 
-    async def _decide(
-        self, held: _Held, submissions: list[Submission]
-    ) -> tuple[store.Rows, list[list[Draft]]]:
-        book, limits = held.book, self._limits
-        book.forget(
+    def _new_batch(self, held: _Held) -> Batch:
+        limits = self._limits
+        held.book.forget(
             accounts=limits.accounts,
             keys=limits.keys,
             originals=limits.originals,
             committed=self.committed_seq,
         )
+        return Batch(held.book, held.tree)
+
+    async def _decide(
+        self, held: _Held, batch: Batch, submissions: list[Submission]
+    ) -> list[list[Draft]]:
+        book = held.book
         commands = [command for submission in submissions for command in submission.commands]
         await store.load(held.loading, book, book.lacks(commands))
-        batch = Batch(book, held.tree)
-        drafts = await decide_all(book, batch, submissions)
-        return store.Rows(batch), drafts
+        return await decide_all(book, batch, submissions)
 
     async def _commit(
         self,
