@@ -132,6 +132,8 @@ class Book:
         if now is not self._now:
             self._now, self.now_text = now, events.timestamp(now)
         recorded_at = max(self.now_text, self.recorded_at)
+        if isinstance(command, PostTransaction) and self.terms is not None:
+            return self._move_money(self.terms, command, now, recorded_at)
         if isinstance(command, OpenLedger):
             return self._open_ledger(command, recorded_at)
         if self.terms is None:

@@ -111,14 +111,12 @@ def _events(
 ) -> tuple[list[JournalEvent], list[bytes]] | Draft:
     """What a command leads to, with the canonical bytes, or the answer where it leads to nothing."""
     decision = book.decide(command, now)
-    if isinstance(decision, Refusal):
-        return _refused(decision)
-    if isinstance(decision, Replay):
-        return decision
+    if not isinstance(decision, list):
+        return decision if isinstance(decision, Replay) else _refused(decision)
     raws = [encode(event) for event in decision]
     if len(raws[0]) > EVENT_MAX_BYTES:
         return _refused(refusal("event_too_large"))
-    if type(command) is PostTransaction and command.dry_run:
+    if isinstance(command, PostTransaction) and command.dry_run:
         return Possible(raws[0])
     return decision, raws
 
@@ -127,8 +125,8 @@ def _carry_out(
     book: Book, batch: Batch, command: Command, now: dt.datetime, submission: Submission
 ) -> Draft:
     found = _events(book, command, now)
-    if type(found) is not tuple:
-        return found  # type: ignore[return-value]
+    if not isinstance(found, tuple):
+        return found
     events, raws = found
     key = _key(command)
     for event, raw in zip(events, raws, strict=True):
@@ -136,12 +134,14 @@ def _carry_out(
         batch.add(event, raw, key)
         book.apply(event, key)
     shown = raws[0] if submission.with_events else b""
-    return Committed(events[0].seq, shown, False)  # noqa: FBT003 - not replayed
+    return Committed(events[0].seq, shown, replayed=False)
 
 
 def _key(command: Command) -> tuple[bytes, bytes] | None:
     """Digest and request hash of a command that has an idempotency key."""
-    if type(command) is PostTransaction or type(command) is ReverseTransaction:
+    if isinstance(
+        command, (PostTransaction, ReverseTransaction)
+    ):  # several times as fast as with |
         return command.digest, command.request_hash
     return None
 

@@ -1,10 +1,10 @@
 """The single writer of one ledger: natural batching, pipelined commits, take-over on any surprise.
 
-While one batch commits the next is decided, and no answer leaves before the commit of its own
-batch, which comes after that of every batch it rests on: refusals, replays and dry runs too.
-Whatever goes wrong is met in one way: drop the book, take the head over (so that a commit in doubt
-has either happened or never will), load, and decide again what was not answered. Idempotency keys
-then find what had been committed.
+While one batch commits the next is decided, if enough waits to make one, and no answer leaves before
+the commit of its own batch, which comes after that of every batch it rests on: refusals, replays and
+dry runs too. Whatever goes wrong is met in one way: drop the book, take the head over (so that a
+commit in doubt has either happened or never will), load, and decide again what was not answered.
+Idempotency keys then find what had been committed.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ class Limits(msgspec.Struct, frozen=True):
     queued_commands: int = 65_536
     """More are refused as `busy`."""
     batch_commands: int = 8_192
-    small_batch: int = 512
-    """Events up to which a batch takes in what comes while the one before it commits; the rows of
-    a larger one are rather made in that time."""
+    overlapping_commands: int = 256
+    """While a batch commits the next is decided, if so many wait; fewer rather wait for more."""
     accounts: int = 200_000
     keys: int = 200_000
     originals: int = 10_000
@@ -169,25 +168,22 @@ class LedgerWriter:
         commit: asyncio.Task[None] | None = None
         try:
             while True:
+                if commit is not None and commit.done():
+                    await commit
+                    commit = None
+                if commit is not None and self._queued < self._limits.overlapping_commands:
+                    await self._woken()
+                    continue
                 if not self._queue:
-                    if commit is not None:
-                        await commit
-                        commit = None
-                    elif self._stopping:
+                    if self._stopping:
                         return
-                    else:
-                        self._wake.clear()
-                        await self._wake.wait()
+                    await self._woken()
                     continue
                 submissions = self._next()
                 exclusive = submissions[0].is_exclusive
                 if exclusive and commit is not None:
                     await commit
-                batch = self._new_batch(held)
-                drafts = await self._decide(held, batch, submissions)
-                if not exclusive and commit is not None:
-                    await self._gather(held, batch, submissions, drafts, commit)
-                rows = store.Rows(batch)
+                rows, drafts = await self._decide(held, submissions)
                 if commit is not None:
                     await commit
                 commit = asyncio.create_task(self._commit(held, rows, submissions, drafts))
@@ -201,23 +197,10 @@ class LedgerWriter:
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await commit
 
-    async def _gather(
-        self,
-        held: _Held,
-        batch: Batch,
-        submissions: list[Submission],
-        drafts: list[list[Draft]],
-        commit: asyncio.Task[None],
-    ) -> None:
-        """While the last batch commits, what comes in goes into the next one, if that is small."""
-        while not commit.done() and batch.last_seq - batch.first_seq < self._limits.small_batch:
-            if self._queue and not self._queue[0].is_exclusive:
-                more = self._next()
-                submissions += more
-                drafts += await self._decide(held, batch, more)
-            else:
-                self._wake.clear()
-                await self._wake.wait()
+    async def _woken(self) -> None:
+        """Wait for a submission, the end of a commit, or the order to stop."""
+        self._wake.clear()
+        await self._wake.wait()
 
     def _next(self) -> list[Submission]:
         """Whatever waits, up to a batch; an exclusive submission comes alone."""
@@ -235,23 +218,21 @@ class LedgerWriter:
         self._aboard += submissions
         return submissions
 
-    def _new_batch(self, held: _Held) -> Batch:
-        limits = self._limits
-        held.book.forget(
+    async def _decide(
+        self, held: _Held, submissions: list[Submission]
+    ) -> tuple[store.Rows, list[list[Draft]]]:
+        book, limits = held.book, self._limits
+        book.forget(
             accounts=limits.accounts,
             keys=limits.keys,
             originals=limits.originals,
             committed=self.committed_seq,
         )
-        return Batch(held.book, held.tree)
-
-    async def _decide(
-        self, held: _Held, batch: Batch, submissions: list[Submission]
-    ) -> list[list[Draft]]:
-        book = held.book
         commands = [command for submission in submissions for command in submission.commands]
         await store.load(held.loading, book, book.lacks(commands))
-        return await decide_all(book, batch, submissions)
+        batch = Batch(book, held.tree)
+        drafts = await decide_all(book, batch, submissions)
+        return store.Rows(batch), drafts
 
     async def _commit(
         self,
