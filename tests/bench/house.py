@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
+import psutil
 
 from ledger_service.domain.commands import OpenAccount
 from tests import ledger_api, servers
@@ -21,6 +22,8 @@ from tests.bench.load import HOT, Plan, Result, account
 
 LEDGER = "bench"
 ROUTES = f"/v1/ledgers/{LEDGER}"
+_PARTS = {"api.service": "api", "engine.service": "writer", "postgres": "postgres"}
+"""What the command of a part has in it."""
 
 
 @dataclasses.dataclass
@@ -67,6 +70,19 @@ class House:
         result = msgspec.json.decode(said, type=Result)
         self.next_number += result.requests
         return result
+
+
+def processor_s() -> dict[str, float]:
+    """Processor seconds so far, by part, of what this process has started, and of the machine."""
+    times = psutil.cpu_times()
+    found = {"machine": sum(times) - times.idle - times.iowait}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            command = " ".join(process.cmdline())
+            spent = process.cpu_times()
+            part = next((name for mark, name in _PARTS.items() if mark in command), "other")
+            found[part] = found.get(part, 0) + spent.user + spent.system
+    return found
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """`make bench-ledger`: how fast the ledger is, at the HTTP edge, with everything durable.
 
 Starts its own PostgreSQL, writer, API, Kafka and relay; measures; proves after each run that what
-was answered is there and that the books balance; prints a table and writes bench-ledger.json in
+was answered is there and that the books balance; prints a table (with the processor time that a
+transaction takes in each part, and what foreign processes took) and writes bench-ledger.json in
 bench/ of the home. A run is a process of its own that shares the processor with what it measures.
 Settings, from the environment: SECONDS of a run (10), SUSTAINED_SECONDS (300; 0 leaves it out),
 ACCOUNTS that money moves between (10,000), KNOWN accounts of which 50,000 are used (1,000,000).
@@ -28,7 +29,8 @@ from ledger_service.stack import probes
 from ledger_service.stack.home import Home, free_port
 from tests import servers
 from tests.bench import invariants, references
-from tests.bench.house import LEDGER, ROUTES, House, house, wait_for_writer
+from tests.bench.house import LEDGER, ROUTES, House, house, processor_s, wait_for_writer
+from tests.bench.load import Result
 
 WORKLOADS = ("uniform", "zipf", "hot")
 CONNECTIONS = {0: 64, 100: 16, 1000: 6, 8000: 4}
@@ -60,7 +62,9 @@ class Bench:
             "answers": str(answers),
             **plan,
         }
+        before = processor_s()
         result = target.finish(target.start(**settled))
+        spent = {name: now - before.get(name, 0) for name, now in processor_s().items()}
         found = invariants.check(target.services.owner_url, LEDGER, answers, bulk=bulk > 0)
         assert not found.refused, f"{found.refused} were not committed"
         per_s = found.transactions / result.seconds
@@ -72,6 +76,11 @@ class Bench:
             "p50_ms": found.at(0.5),
             "p99_ms": found.at(0.99),
             "p999_ms": found.at(0.999),
+            **{
+                f"{part}_us": round(spent[part] / found.transactions * 1e6, 1)
+                for part in ("api", "writer", "postgres")
+            },
+            "foreign": round(_foreign(spent, result), 2),
         }
         self.runs.append(line)
         print("  ".join(f"{value!s:>9}" for value in line.values()), flush=True)
@@ -84,21 +93,28 @@ class Bench:
             print(f"{name:24} {value:>12,.3f}", flush=True)
 
 
+def _foreign(spent: dict[str, float], result: Result) -> float:
+    """Share of the machine that others took: with more than a tenth no rate is worth keeping."""
+    ours = sum(value for name, value in spent.items() if name != "machine") + result.processor_s
+    return max(0, spent["machine"] - ours) / result.seconds / (os.cpu_count() or 1)
+
+
 def measure_bursts(bench: Bench, target: House, accounts: int) -> None:
     """Every workload in every size, and what the references do in the same minutes."""
     bench.say(fsync_per_s=references.fsyncs_per_s(target.folder, 2))
     tpcb = references.tpcb_per_s(target.postgres, bench.seconds)
     bench.say(tpcb_per_s=tpcb)
     print("\n" + "  ".join(f"{name:>9}" for name in
-        ("workload", "in one", "lines", "per s", "p50 ms", "p99 ms", "p99.9 ms")))  # fmt: skip
+        ("workload", "in one", "lines", "per s", "p50 ms", "p99 ms", "p99.9 ms", "api us",
+         "writer us", "PG us", "foreign")))  # fmt: skip
     bench.run(target, 1000, "uniform", accounts=accounts, seconds=2)  # warms everything up
     bench.runs.clear()
+    no_op = measure_no_op(bench, target)
     per_s = {
         (workload, bulk): bench.run(target, bulk, workload, accounts=accounts)
         for workload in WORKLOADS
         for bulk in CONNECTIONS
     }
-    no_op = measure_no_op(bench, target)
     single = next(run for run in bench.runs if run["bulk"] == 1)
     print()
     bench.say(
