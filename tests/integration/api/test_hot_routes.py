@@ -17,32 +17,12 @@ from ledger_service.engine import store
 from ledger_service.engine.checkpoints import Publisher
 from ledger_service.engine.service import WriterService
 from ledger_service.engine.writer import LedgerWriter
+from tests.integration.engine.test_ledger_routes import LEDGER, A, B, L
+from tests.integration.engine.test_ledger_routes import body as transfer
 from tests.ledger_api import KEYS, Api
 from tests.servers import LedgerDatabase
 
-L = "/v1/ledgers/simulated"
 HOT = (f"{L}/transactions", f"{L}/transactions:batch")
-A, B = "customer:1:wallet", "customer:2:wallet"
-LEDGER = {
-    "ledger": "simulated",
-    "currencies": ["USD"],
-    "time_zone": "America/New_York",
-    "cut_off": "17:00",
-    "calendar": "us_federal_reserve",
-    "chart": "us_fintech_fbo/1",
-}
-
-
-def transfer(key: str, amount: str = "5") -> dict:
-    sides = (A, "debit"), (B, "credit")
-    return {
-        "idempotency_key": key,
-        "kind": "transfer",
-        "entries": [
-            {"account": account, "side": side, "amount": amount, "currency": "USD"}
-            for account, side in sides
-        ],
-    }
 
 
 @pytest.fixture
