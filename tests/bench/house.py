@@ -72,16 +72,39 @@ class House:
         return result
 
 
-def processor_s() -> dict[str, float]:
-    """Processor seconds so far, by part, of what this process has started, and of the machine."""
+class Processor:
+    """Processor time from here on: of each part, and of the whole machine."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._machine = _busy_s()
+        self._processes = _spent_s()
+
+    def spent(self) -> tuple[dict[str, float], float]:
+        """Seconds by part, of what this process has started; and the share of the machine that
+        others took meanwhile. A process that has ended in between is not counted."""
+        found = dict.fromkeys([*_PARTS.values(), "other"], 0.0)
+        for process, now in _spent_s().items():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                command = " ".join(process.cmdline())
+                part = next((name for mark, name in _PARTS.items() if mark in command), "other")
+                found[part] += now - self._processes.get(process, 0)
+        machine = (time.perf_counter() - self._began) * (psutil.cpu_count() or 1)
+        foreign = _busy_s() - self._machine - sum(found.values())
+        return found, max(0, foreign / machine)
+
+
+def _busy_s() -> float:
     times = psutil.cpu_times()
-    found = {"machine": sum(times) - times.idle - times.iowait}
+    return times.user + times.nice + times.system + times.irq + times.softirq
+
+
+def _spent_s() -> dict[psutil.Process, float]:
+    found: dict[psutil.Process, float] = {}
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            command = " ".join(process.cmdline())
-            spent = process.cpu_times()
-            part = next((name for mark, name in _PARTS.items() if mark in command), "other")
-            found[part] = found.get(part, 0) + spent.user + spent.system
+            times = process.cpu_times()
+            found[process] = times.user + times.system
     return found
 
 

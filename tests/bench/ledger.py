@@ -29,8 +29,7 @@ from ledger_service.stack import probes
 from ledger_service.stack.home import Home, free_port
 from tests import servers
 from tests.bench import invariants, references
-from tests.bench.house import LEDGER, ROUTES, House, house, processor_s, wait_for_writer
-from tests.bench.load import Result
+from tests.bench.house import LEDGER, ROUTES, House, Processor, house, wait_for_writer
 
 WORKLOADS = ("uniform", "zipf", "hot")
 CONNECTIONS = {0: 64, 100: 16, 1000: 6, 8000: 4}
@@ -62,9 +61,9 @@ class Bench:
             "answers": str(answers),
             **plan,
         }
-        before = processor_s()
-        result = target.finish(target.start(**settled))
-        spent = {name: now - before.get(name, 0) for name, now in processor_s().items()}
+        client, processor = target.start(**settled), Processor()
+        result = target.finish(client)
+        spent, foreign = processor.spent()
         found = invariants.check(target.services.owner_url, LEDGER, answers, bulk=bulk > 0)
         assert not found.refused, f"{found.refused} were not committed"
         per_s = found.transactions / result.seconds
@@ -80,7 +79,8 @@ class Bench:
                 f"{part}_us": round(spent[part] / found.transactions * 1e6, 1)
                 for part in ("api", "writer", "postgres")
             },
-            "foreign": round(_foreign(spent, result), 2),
+            # Includes the client, which has ended: some hundredths. With more than a tenth no rate is worth keeping.
+            "foreign": round(foreign, 2),
         }
         self.runs.append(line)
         print("  ".join(f"{value!s:>9}" for value in line.values()), flush=True)
@@ -91,12 +91,6 @@ class Bench:
         for name, value in figures.items():
             self.figures[name] = round(value, 3)
             print(f"{name:24} {value:>12,.3f}", flush=True)
-
-
-def _foreign(spent: dict[str, float], result: Result) -> float:
-    """Share of the machine that others took: with more than a tenth no rate is worth keeping."""
-    ours = sum(value for name, value in spent.items() if name != "machine") + result.processor_s
-    return max(0, spent["machine"] - ours) / result.seconds / (os.cpu_count() or 1)
 
 
 def measure_bursts(bench: Bench, target: House, accounts: int) -> None:
