@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-demo lock docs pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-demo lock docs pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -81,6 +81,12 @@ test-history: install  ## Lists at a million rows, and both clocks on hundreds o
 	@ROWS=1000000 EXAMPLES=$(or $(EXAMPLES),200) pytest -q --timeout 3000 \
 	  tests/integration/engine/test_transaction_index.py tests/integration/engine/test_as_of.py \
 	  tests/integration/engine/test_leaving.py
+
+bench-ledger: install  ## Measure the ledger at its HTTP edge, proven and durable (SECONDS=3 for a short run)
+	@python -m tests.bench.ledger
+
+bench-ledger-aged: install  ## The same with 20,000,000 transfers in the journal (TRANSFERS=...)
+	@python -m tests.bench.aged
 
 bench-demo: install  ## Print the figures of the last demo
 	@tally demo figures

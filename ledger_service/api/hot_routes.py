@@ -70,8 +70,6 @@ class _BoundedRequest(Request):
 
     async def body(self) -> bytes:
         """The body, read once. Errors: `Problem` for one that is too large."""
-        if int(self.headers.get("content-length", 0)) > self.body_max_bytes:
-            raise Problem("body_too_large")
         parts: list[bytes] = []
         size = 0
         async for part in self.stream():

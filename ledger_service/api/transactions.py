@@ -99,6 +99,9 @@ async def post_batch(
     if body.linked and problems:
         raise problems[0]
     results = await submit_decoded(request.app.state.ledger, ledger, decoded, linked=body.linked)
+    for result in results:
+        if isinstance(result, Refused) and result.code == "busy":
+            settled(result)  # a full queue takes nothing of a batch: try again as a whole
     return as_json(msgspec.json.encode({"results": [item(result) for result in results]}))
 
 

@@ -31,6 +31,7 @@ from ledger_service.domain.account import Account, from_event, limits_are_sound,
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.closing import Books
 from ledger_service.domain.commands import (
+    KEYED,
     CaptureHold,
     ChangeAccount,
     Command,
@@ -108,7 +109,7 @@ class Book:
         if now is not self._now:
             self._now, self.now_text = now, events.timestamp(now)
         recorded_at = max(self.now_text, self.recorded_at)
-        if not isinstance(command, Keyed):
+        if not isinstance(command, KEYED):
             return self._decide_keyless(command, now, recorded_at)
         if self.terms is None:
             return refusal("ledger_not_open")

@@ -185,6 +185,8 @@ class AttestDay(msgspec.Struct, frozen=True, array_like=True, tag="attest"):
 
 Keyed = PostTransaction | ReverseTransaction | PlaceHold | CaptureHold | VoidHold
 """Commands that move money, each under an idempotency key of the caller."""
+KEYED = (PostTransaction, ReverseTransaction, PlaceHold, CaptureHold, VoidHold)
+"""The same as a tuple, which `isinstance` takes several times as fast as a union."""
 OfPeriod = SoftClosePeriod | ClosePeriod | ReopenPeriod | AttestDay
 Command = OpenLedger | OpenAccount | ChangeAccount | Keyed | ExpireHold | OfPeriod
 

@@ -55,7 +55,7 @@ class Batch:
         """Holds that are new here, and those that others placed, by `seq`."""
         self._postings: dict[str, tuple[list[int], list[int], list[int], list[int]]] = {}
         """By account: `seq`, number of the entry, signed amount, day."""
-        self._time_text = ""
+        self._time_text, self._time = "", b""
         self._type_and_time: dict[type[JournalEvent], bytes] = {}
         self._days: dict[str, int] = {}
         ledger = copy_format.text(book.ledger)
@@ -115,11 +115,11 @@ class Batch:
         if event.recorded_at != self._time_text:
             self._time_text = event.recorded_at
             self.recorded_at = dt.datetime.fromisoformat(event.recorded_at)
+            self._time = copy_format.moment(self.recorded_at)
             self._type_and_time = {}
         found = self._type_and_time.get(type(event))
         if found is None:
-            moment = dt.datetime.fromisoformat(event.recorded_at)
-            found = copy_format.text(event_type(event)) + copy_format.moment(moment)
+            found = copy_format.text(event_type(event)) + self._time
             self._type_and_time[type(event)] = found
         return found
 
@@ -178,9 +178,9 @@ class Batch:
             row.encode(accounts[name].number, *columns) for name, columns in self._postings.items()
         ]
 
-    def balance_columns(self) -> list[list[Any]]:
+    def balance_columns(self) -> list[list[int]]:
         """Account numbers, expected versions, new versions; debits, credits, pending debits and
-        pending credits (as text).
+        pending credits.
 
         Must be called before the next command is applied: balances are taken as they are.
         """
@@ -190,10 +190,10 @@ class Batch:
             [account.number for account in moved],
             list(self._versions.values()),
             [account.version for account in moved],
-            [str(account.debits) for account in moved],
-            [str(account.credits) for account in moved],
-            [str(account.pending_debits) for account in moved],
-            [str(account.pending_credits) for account in moved],
+            [account.debits for account in moved],
+            [account.credits for account in moved],
+            [account.pending_debits for account in moved],
+            [account.pending_credits for account in moved],
         ]
 
     def hold_rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from ledger_service.domain.commands import Command, OpenLedger
 from ledger_service.domain.errors import refusal
@@ -26,100 +27,143 @@ from ledger_service.engine.protocol import (
     CALLER_BYTES,
     MAX_COMMANDS,
     NONCE_BYTES,
+    End,
     Refused,
     Reply,
     Request,
     Unknown,
     Verdict,
     decode_reply,
-    frame,
     proof_of_secret,
-    read_frame,
 )
 
 _RETRY_S = 0.1
 _LOST = (OSError, asyncio.IncompleteReadError, *DATABASE_GONE)
 """The line is gone, or the database that says who holds a ledger: both come back."""
+_TICK_S = 0.1
 _DOUBT_S = 1.0
 """An answer that takes longer makes the client look whether the lease has moved."""
 
 
-class _Line:
+class _Asked(msgspec.Struct, eq=False):
+    """A request that waits for its reply."""
+
+    ledger: str
+    until: float
+    """On the monotonic clock, as is `doubted_at`."""
+    doubted_at: float
+    answer: asyncio.Future[list[Verdict] | None]
+
+    def fail(self, error: Exception) -> None:
+        """Let the outcome be unknown."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class _Line(End):
     """One connection to one writer process; many requests at a time."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+    def __init__(
+        self, secret: str, caller: bytes, is_holder: Callable[[str], Awaitable[bool]]
+    ) -> None:
+        """`is_holder`: whether that process still holds a ledger's lease."""
+        super().__init__()
+        self._secret = secret
+        self._caller = caller
+        self._is_holder = is_holder
+        self._nonce = b""
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[list[Verdict] | None]] = {}
-        self.is_open = True
-        self._task = asyncio.create_task(self._read(reader))
+        self._waiting: dict[int, _Asked] = {}
+        self.is_open = False
+        self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watch = asyncio.create_task(self._watch_time())
 
-    @classmethod
-    async def open(cls, address: str, secret: str, caller: bytes) -> _Line:
-        host, _, port = address.rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 20)
-        writer.write(proof_of_secret(secret, await reader.readexactly(NONCE_BYTES)) + caller)
-        return cls(reader, writer)
+    def data_received(self, data: bytes) -> None:
+        """The nonce first, which is answered; then frames."""
+        if not self.is_open:
+            self._nonce += data
+            if len(self._nonce) < NONCE_BYTES:
+                return
+            data, nonce = self._nonce[NONCE_BYTES:], self._nonce[:NONCE_BYTES]
+            self.transport.write(proof_of_secret(self._secret, nonce) + self._caller)
+            self.is_open = True
+            self.greeted.set_result(None)
+        super().data_received(data)
 
     async def ask(
-        self,
-        ledger: str,
-        commands: list[Command],
-        options: dict[str, Any],
-        timeout_s: float,
-        is_holder: Callable[[], Awaitable[bool]],
+        self, ledger: str, commands: list[Command], options: dict[str, Any], timeout_s: float
     ) -> list[Verdict] | None:
         """The verdicts; None where this process does not hold the ledger.
 
-        A process may be stopped while its connection stands: so `is_holder` is asked now and then.
         Errors: ConnectionError and TimeoutError, after which the outcome is not known.
         """
-        number = next(self._numbers)
+        if not self.is_open:
+            raise ConnectionResetError
+        number, now = next(self._numbers), time.monotonic()
         answer: asyncio.Future[list[Verdict] | None] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        self._waiting[number] = _Asked(ledger, now + timeout_s, now + _DOUBT_S, answer)
         try:
-            if not self.is_open or self._writer.is_closing():
-                raise ConnectionResetError
-            request = Request(
-                number, ledger, commands, deadline_ms=int(timeout_s * 1000), **options
-            )
             failpoints.reach("submit.before_send")
-            self._writer.write(frame(request))
-            await self._writer.drain()
-            failpoints.reach("submit.after_send")
-            until = time.monotonic() + timeout_s
-            while not answer.done():
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                await asyncio.wait({answer}, timeout=min(left, _DOUBT_S))
-                if not answer.done() and not await is_holder():
-                    raise ConnectionResetError
+            self.send(
+                Request(number, ledger, commands, deadline_ms=int(timeout_s * 1000), **options)
+            )
+            verdicts = await answer
             failpoints.reach("submit.after_verdicts")
-            return answer.result()
+            return verdicts
         finally:
             self._waiting.pop(number, None)
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
+    def _flush(self) -> None:
+        super()._flush()
+        failpoints.reach("submit.after_send")
+
+    def message_received(self, raw: bytes) -> None:
+        """A reply."""
+        reply: Reply = decode_reply(raw)
+        asked = self._waiting.get(reply.number)
+        if asked is not None and not asked.answer.done():
+            asked.answer.set_result(reply.verdicts)
+
+    async def _watch_time(self) -> None:
+        """End what waits too long: past its deadline, or for a process that lost the ledger.
+
+        A process may be stopped while its connection stands; so the lease is looked up.
+        """
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            doubted: set[str] = set()
+            for asked in self._waiting.values():
+                if asked.until <= now:
+                    asked.fail(TimeoutError())
+                elif asked.doubted_at <= now:
+                    asked.doubted_at = now + _DOUBT_S
+                    doubted.add(asked.ledger)
+            for ledger in doubted:
+                if not await self._still_holds(ledger):
+                    for asked in self._waiting.values():
+                        if asked.ledger == ledger:
+                            asked.fail(ConnectionResetError())
+
+    async def _still_holds(self, ledger: str) -> bool:
         try:
-            while True:
-                reply: Reply = decode_reply(await read_frame(reader))
-                answer = self._waiting.get(reply.number)
-                if answer is not None and not answer.done():
-                    answer.set_result(reply.verdicts)
-        except (asyncio.IncompleteReadError, OSError, ValueError):
-            pass
-        finally:
-            self.close()
+            return await asyncio.wait_for(self._is_holder(ledger), _DOUBT_S)
+        except (OSError, *DATABASE_GONE):
+            return True  # nobody can say; the deadline will
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Whoever waits learns that the answer is lost."""
+        self.is_open = False
+        if not self.greeted.done():
+            self.greeted.set_exception(ConnectionResetError())
+        for asked in self._waiting.values():
+            asked.fail(ConnectionResetError())
+        self._watch.cancel()
 
     def close(self) -> None:
-        """Cut the line; whoever waits learns that the answer is lost."""
+        """Cut the line."""
         self.is_open = False
-        self._writer.close()
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(ConnectionResetError())
-        self._task.cancel()
+        self.transport.close()
 
 
 class LedgerClient:
@@ -166,9 +210,7 @@ class LedgerClient:
             try:
                 line = await self._line(ledger, left)
                 if line is not None:
-                    verdicts = await line.ask(
-                        ledger, batch, options, left, lambda: self._is_current(ledger)
-                    )
+                    verdicts = await line.ask(ledger, batch, options, left)
                     if verdicts is not None and not _was_cut_short(verdicts):
                         return verdicts
                     options["in_doubt"] = options["in_doubt"] or verdicts is not None
@@ -186,11 +228,6 @@ class LedgerClient:
         """Open a ledger (or find it open)."""
         verdicts = await self.submit(ALL_LEDGERS, [command], deadline_s=deadline_s)
         return verdicts[0]
-
-    async def _is_current(self, ledger: str) -> bool:
-        """Whether the process that was asked still holds the lease."""
-        address = await lease.address_of(await self._connections(), ledger)
-        return address is not None and address == self._addresses.get(ledger)
 
     async def _is_missing(self, ledger: str) -> bool:
         pool = await self._connections()
@@ -211,8 +248,19 @@ class LedgerClient:
         async with self._opening:
             line = self._lines.get(address)
             if line is None or not line.is_open:
-                opened = _Line.open(address, self._secret, self._caller)
+                opened = self._open(address)
                 line = self._lines[address] = await asyncio.wait_for(opened, min(timeout_s, 3))
+        return line
+
+    async def _open(self, address: str) -> _Line:
+        async def is_holder(ledger: str) -> bool:
+            return await lease.address_of(await self._connections(), ledger) == address
+
+        host, _, port = address.rpartition(":")
+        _, line = await asyncio.get_running_loop().create_connection(
+            lambda: _Line(self._secret, self._caller, is_holder), host, int(port)
+        )
+        await line.greeted
         return line
 
     async def _connections(self) -> asyncpg.Pool:

@@ -12,6 +12,7 @@ import msgspec
 from ledger_service.contract.events import EVENT_MAX_BYTES, JournalEvent, encode
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.commands import (
+    KEYED,
     ClosePeriod,
     Command,
     Keyed,
@@ -41,13 +42,17 @@ class Submission(msgspec.Struct, eq=False):
     answer: asyncio.Future[list[Verdict]]
     attempts: int = 0
     """Commits that failed with it aboard."""
+    stands_alone: bool = False
+
+    def __post_init__(self) -> None:
+        self.stands_alone = any(map(_is_exclusive, self.commands))
 
     @property
     def is_exclusive(self) -> bool:
         """Whether it is committed alone: it consumes an approval, states what the books hold, or a
         commit failed with it.
         """
-        return self.attempts > 0 or any(map(_is_exclusive, self.commands))
+        return self.attempts > 0 or self.stands_alone
 
     def resolve(self, verdicts: list[Verdict]) -> None:
         """Answer, unless the caller has gone."""
@@ -107,7 +112,8 @@ async def decide_all(
                 if since_yield >= _YIELD_EVERY:
                     since_yield = 0
                     await asyncio.sleep(0)
-            _expect_approval(batch, submission, found)
+            if submission.stands_alone:
+                _expect_approval(batch, submission, found)
             drafts.append(found)
     return drafts
 
@@ -117,14 +123,12 @@ def _events(
 ) -> tuple[list[JournalEvent], list[bytes]] | Draft:
     """What a command leads to, with the canonical bytes, or the answer where it leads to nothing."""
     decision = book.decide(command, now)
-    if isinstance(decision, Refusal):
-        return _refused(decision)
-    if isinstance(decision, Replay):
-        return decision
+    if not isinstance(decision, list):
+        return decision if isinstance(decision, Replay) else _refused(decision)
     raws = [encode(event) for event in decision]
     if len(raws[0]) > EVENT_MAX_BYTES:
         return _refused(refusal("event_too_large"))
-    if isinstance(command, PostTransaction | PlaceHold) and command.dry_run:
+    if isinstance(command, (PostTransaction, PlaceHold)) and command.dry_run:
         return Possible(raws[0])
     return decision, raws
 
@@ -133,8 +137,8 @@ def _carry_out(
     book: Book, batch: Batch, command: Command, now: dt.datetime, submission: Submission
 ) -> Draft:
     found = _events(book, command, now)
-    if type(found) is not tuple:
-        return found  # type: ignore[return-value]
+    if not isinstance(found, tuple):
+        return found
     events, raws = found
     key = _key(command)
     for event, raw in zip(events, raws, strict=True):
@@ -142,12 +146,14 @@ def _carry_out(
         batch.add(event, raw, key)
         book.apply(event, key)
     shown = raws[0] if submission.with_events else b""
-    return Committed(events[0].seq, shown, False)  # noqa: FBT003 - not replayed
+    return Committed(events[0].seq, shown, replayed=False)
 
 
 def _key(command: Command) -> tuple[bytes, bytes] | None:
     """Digest and request hash of a command that has an idempotency key."""
-    return (command.digest, command.request_hash) if isinstance(command, Keyed) else None
+    if isinstance(command, KEYED):
+        return command.digest, command.request_hash
+    return None
 
 
 def _decide_linked(

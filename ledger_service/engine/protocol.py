@@ -14,8 +14,11 @@ import hmac
 from typing import Any
 
 import msgspec
+import structlog
 
 from ledger_service.domain.commands import Command
+
+log = structlog.get_logger()
 
 NONCE_BYTES = 32
 PROOF_BYTES = 32
@@ -92,12 +95,74 @@ def frame(message: Request | Reply) -> bytes:
     return bytes(buffer)
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """The next message's bytes. Errors: IncompleteReadError at the end; ValueError: too large."""
-    length = int.from_bytes(await reader.readexactly(4), "big")
+def _length(head: bytes | bytearray) -> int:
+    """Of the message that follows. Errors: ValueError, where it is too large."""
+    length = int.from_bytes(head, "big")
     if length > FRAME_MAX_BYTES:
         raise ValueError("a frame is larger than the protocol allows")
-    return await reader.readexactly(length)
+    return length
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    """The next message's bytes. Errors: IncompleteReadError at the end; ValueError: too large."""
+    return await reader.readexactly(_length(await reader.readexactly(4)))
+
+
+class End(asyncio.Protocol):
+    """One end of a line: takes what arrives apart, and sends together what is sent at one moment.
+
+    While the other end does not read, nothing is read from it either.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._outgoing: list[bytes] = []
+
+    def message_received(self, raw: bytes) -> None:
+        """A message has come. Errors: ValueError ends the line."""
+        raise NotImplementedError
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The line is open."""
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes have come: parts of frames, or several."""
+        received = self._received
+        received += data
+        start = 0
+        try:
+            while len(received) - start >= 4:
+                end = start + 4 + _length(received[start : start + 4])
+                if len(received) < end:
+                    break
+                self.message_received(bytes(received[start + 4 : end]))
+                start = end
+        except ValueError as error:
+            log.warning("line.bad_frame", error=type(error).__name__)
+            self.transport.abort()
+        del received[:start]
+
+    def send(self, message: Request | Reply) -> None:
+        """Send a message with all others of this moment; nothing where the line is closed."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing.append(frame(message))
+
+    def _flush(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def pause_writing(self) -> None:
+        """The other end does not keep up."""
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self.transport.resume_reading()
 
 
 def proof_of_secret(secret: str, nonce: bytes) -> bytes:

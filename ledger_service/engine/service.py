@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hmac
 import secrets
 import signal
@@ -35,18 +36,18 @@ from ledger_service.engine.protocol import (
     MAX_COMMANDS,
     NONCE_BYTES,
     PROOF_BYTES,
+    End,
     Refused,
     Reply,
     Request,
     Verdict,
     decode_request,
-    frame,
     proof_of_secret,
-    read_frame,
 )
 from ledger_service.engine.writer import LedgerWriter, LostLease, deadline_in
 
 log = structlog.get_logger()
+_GREETING_S = 5
 
 EXPIRY_INTERVAL_S = 0.5
 """How long after its time a hold may still be pending."""
@@ -68,9 +69,10 @@ class WriterService:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._opens_ledgers = False
         self._draining = False
-        self._callers: set[asyncio.StreamWriter] = set()
-        self._lines: dict[bytes, asyncio.StreamWriter] = {}
-        """The newest of each caller."""
+        self.callers: set[_Caller] = set()
+        self.lines: dict[bytes, _Caller] = {}
+        """The newest line of each caller, by the name that it gave."""
+        self._openings: set[asyncio.Task[None]] = set()
 
     async def _connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(
@@ -83,7 +85,8 @@ class WriterService:
 
     async def run(self, host: str, port: int, stop: asyncio.Event) -> None:
         """Serve until `stop`, then answer what is queued and give the leases back."""
-        server = await asyncio.start_server(self._serve_caller, host, port, limit=1 << 20)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: _Caller(self, self._secret), host, port)
         port = server.sockets[0].getsockname()[1]
         self._address = f"{host}:{port}"
         log.info("writer.listening", address=self._address)
@@ -104,8 +107,8 @@ class WriterService:
             await lease.release(connection, ledger, self._holder)
         await connection.close()
         server.close()
-        for caller in list(self._callers):
-            caller.close()
+        for caller in list(self.callers):
+            caller.transport.close()
 
     async def _renew(self) -> None:
         """Hold every lease that can be had; begin to write what is newly ours."""
@@ -210,76 +213,30 @@ class WriterService:
     async def _expire(self, ledger: str, seqs: list[int]) -> None:
         commands: list[Command] = [ExpireHold(seq, "writer") for seq in seqs]
         if writer := self._writers.get(ledger):
-            await self._submit(writer, Request(0, ledger, commands, False, 30_000, False, False))  # noqa: FBT003
+            await self._offer(writer, Request(0, ledger, commands, False, 30_000, False, False))  # noqa: FBT003
 
     # --- callers --------------------------------------------------------------------------------
 
-    async def _serve_caller(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._callers.add(writer)
-        answers: set[asyncio.Task[None]] = set()
-        caller = None
-        try:
-            caller = await self._greet(reader, writer)
-            if caller is None:
-                return
-            self._lines[caller] = writer
-            while True:
-                request = decode_request(await read_frame(reader))
-                if self._lines.get(caller) is not writer:
-                    return
-                task = asyncio.create_task(self._answer(request, writer))
-                answers.add(task)
-                task.add_done_callback(answers.discard)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        except ValueError as error:
-            log.warning("writer.bad_frame", error=type(error).__name__)
-        finally:
-            self._callers.discard(writer)
-            if caller is not None and self._lines.get(caller) is writer:
-                del self._lines[caller]
-            writer.close()
-
-    async def _greet(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bytes | None:
-        """Who calls, if it knows the secret."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        writer.write(nonce)
-        shown = await asyncio.wait_for(reader.readexactly(PROOF_BYTES + CALLER_BYTES), 5)
-        if hmac.compare_digest(shown[:PROOF_BYTES], proof_of_secret(self._secret, nonce)):
-            return shown[PROOF_BYTES:]
-        log.warning("writer.caller_refused")
-        return None
-
-    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
-        verdicts = await self._decide(request)
-        failpoints.reach("answer.before")
-        with contextlib.suppress(ConnectionError, RuntimeError):
-            writer.write(frame(Reply(request.number, verdicts)))
-            await writer.drain()
-        failpoints.reach("answer.after")
-
-    async def _decide(self, request: Request) -> list[Verdict] | None:
+    def take(self, request: Request, caller: _Caller) -> None:
+        """Decide on a request; the caller is sent the reply."""
         if len(request.commands) > MAX_COMMANDS:
-            return _refuse_all(request, "batch_too_large")
-        ledger = request.ledger
-        if ledger == ALL_LEDGERS:
-            if not self._opens_ledgers or self._draining:
-                return None
-            command = request.commands[0] if len(request.commands) == 1 else None
-            if not isinstance(command, OpenLedger) or not LEDGER.match(command.ledger):
-                return _refuse_all(request, "bad_ledger_id")
-            ledger = command.ledger
-            await self._prepare(ledger)
+            caller.reply(request, _refuse_all(request, "batch_too_large"))
+        elif request.ledger == ALL_LEDGERS:
+            task = asyncio.create_task(self._open_ledger(request, caller))
+            self._openings.add(task)
+            task.add_done_callback(self._openings.discard)
+        else:
+            self._submit(request.ledger, request, caller)
+
+    def _submit(self, ledger: str, request: Request, caller: _Caller) -> None:
         writer = self._writers.get(ledger)
         if writer is None or self._draining:
-            return None
-        return await self._submit(writer, request)
+            caller.reply(request, None)
+            return
+        answer = self._offer(writer, request)
+        answer.add_done_callback(lambda done: caller.reply(request, done.result()))
 
-    async def _submit(self, writer: LedgerWriter, request: Request) -> list[Verdict]:
+    def _offer(self, writer: LedgerWriter, request: Request) -> asyncio.Future[list[Verdict]]:
         answer: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
         writer.offer(
             Submission(
@@ -291,7 +248,18 @@ class WriterService:
                 answer,
             )
         )
-        return await answer
+        return answer
+
+    async def _open_ledger(self, request: Request, caller: _Caller) -> None:
+        if not self._opens_ledgers or self._draining:
+            caller.reply(request, None)
+            return
+        command = request.commands[0] if len(request.commands) == 1 else None
+        if not isinstance(command, OpenLedger) or not LEDGER.match(command.ledger):
+            caller.reply(request, _refuse_all(request, "bad_ledger_id"))
+            return
+        await self._prepare(command.ledger)
+        self._submit(command.ledger, request, caller)
 
     async def _prepare(self, ledger: str) -> None:
         """Make the head of a new ledger and write it, unless another process holds it."""
@@ -304,6 +272,67 @@ class WriterService:
                 self._begin(ledger)
         finally:
             connection.terminate()
+
+
+class _Caller(End):
+    """One API node: it shows that it knows the secret, and then sends requests."""
+
+    def __init__(self, service: WriterService, secret: str) -> None:
+        super().__init__()
+        self._service = service
+        self._secret = secret
+        self._nonce = secrets.token_bytes(NONCE_BYTES)
+        self._shown: bytes | None = b""
+        """What has come of proof and name; None once they are accepted."""
+        self._name = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Ask for the proof."""
+        super().connection_made(transport)
+        self._service.callers.add(self)
+        transport.write(self._nonce)
+        self._patience = asyncio.get_running_loop().call_later(_GREETING_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """The proof and a name first, then frames."""
+        if self._shown is not None:
+            self._shown += data
+            size = PROOF_BYTES + CALLER_BYTES
+            if len(self._shown) < size:
+                return
+            proof, self._name = self._shown[:PROOF_BYTES], self._shown[PROOF_BYTES:size]
+            data = self._shown[size:]
+            if not hmac.compare_digest(proof, proof_of_secret(self._secret, self._nonce)):
+                log.warning("writer.caller_refused")
+                self.transport.abort()
+                return
+            self._shown = None
+            self._patience.cancel()
+            self._service.lines[self._name] = self
+        super().data_received(data)
+
+    def message_received(self, raw: bytes) -> None:
+        """A request; not read where its sender has a newer line, and has asked there again."""
+        if self._service.lines.get(self._name) is self:
+            self._service.take(decode_request(raw), self)
+        else:
+            self.transport.abort()
+
+    def reply(self, request: Request, verdicts: list[Verdict] | None) -> None:
+        """Answer a request."""
+        failpoints.reach("answer.before")
+        self.send(Reply(request.number, verdicts))
+
+    def _flush(self) -> None:
+        super()._flush()
+        failpoints.reach("answer.after")
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """What it asked goes on; nobody hears of it."""
+        self._service.callers.discard(self)
+        if self._service.lines.get(self._name) is self:
+            del self._service.lines[self._name]
+        self._patience.cancel()
 
 
 def _refuse_all(request: Request, code: str) -> list[Verdict]:
@@ -331,7 +360,7 @@ def main() -> None:
     """Run until SIGTERM."""
     logs.configure("writer", environment.read("TALLYSTICK_LOG_LEVEL"))
     failpoints.arm_from_environment()
-    import gc
-
-    gc.disable()
+    # A batch makes and drops tens of thousands of small objects, none of them in a cycle.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     uvloop.run(_serve())

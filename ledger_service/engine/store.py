@@ -376,19 +376,24 @@ async def _copy(connection: Connection, table: str, rows: list[bytes]) -> None:
         )
 
 
-async def _move_balances(connection: Connection, ledger: str, columns: list[list[Any]]) -> None:
+async def _move_balances(connection: Connection, ledger: str, columns: list[list[int]]) -> None:
     if not columns[0]:
         return
     done = await connection.execute(
-        "update ledger.balance b set debits = n.debits::numeric, credits = n.credits::numeric, "
-        "pending_debits = n.pending_debits::numeric, "
-        "pending_credits = n.pending_credits::numeric, version = n.version "
-        "from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], "
-        "$8::text[]) as n (number, expected, version, debits, credits, pending_debits, "
-        "pending_credits) "
+        "update ledger.balance b set debits = n.debits, credits = n.credits, "
+        "pending_debits = n.pending_debits, pending_credits = n.pending_credits, "
+        "version = n.version "
+        "from unnest($2::text::bigint[], $3::text::bigint[], $4::text::bigint[], "
+        "$5::text::numeric[], $6::text::numeric[], $7::text::numeric[], $8::text::numeric[]) "
+        "as n (number, expected, version, debits, credits, pending_debits, pending_credits) "
         "where b.ledger = $1 and b.number = n.number and b.version = n.expected",
         ledger,
-        *columns,
+        *(_array(column) for column in columns),
     )
     if done != f"UPDATE {len(columns[0])}":
         raise BalanceMismatchError(f"{done} of {len(columns[0])} balances of {ledger}")
+
+
+def _array(values: Iterable[int]) -> str:
+    """An array as PostgreSQL reads it from text: several times cheaper than a general encoder."""
+    return "{" + ",".join(map(str, values)) + "}"

@@ -1,10 +1,10 @@
 """The single writer of one ledger: natural batching, pipelined commits, take-over on any surprise.
 
-While one batch commits the next is decided, and no answer leaves before the commit of its own
-batch, which comes after that of every batch it rests on: refusals, replays and dry runs too.
-Whatever goes wrong is met in one way: drop the book, take the head over (so that a commit in doubt
-has either happened or never will), load, and decide again what was not answered. Idempotency keys
-then find what had been committed.
+While one batch commits the next is decided, if enough waits to make one, and no answer leaves before
+the commit of its own batch, which comes after that of every batch it rests on: refusals, replays and
+dry runs too. Whatever goes wrong is met in one way: drop the book, take the head over (so that a
+commit in doubt has either happened or never will), load, and decide again what was not answered.
+Idempotency keys then find what had been committed.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Limits(msgspec.Struct, frozen=True):
     queued_commands: int = 65_536
     """More are refused as `busy`."""
     batch_commands: int = 8_192
+    overlapping_commands: int = 256
+    """While a batch commits the next is decided, if so many wait; fewer rather wait for more."""
     accounts: int = 200_000
     keys: int = 200_000
     originals: int = 10_000
@@ -218,25 +220,27 @@ class LedgerWriter:
         commit: asyncio.Task[None] | None = None
         try:
             while True:
-                if not self._queue:
-                    if commit is not None:
-                        await commit
-                        commit = None
-                    elif self._stopping:
-                        return
-                    else:
-                        self._wake.clear()
-                        await self._wake.wait()
-                    continue
-                submissions = self._next()
-                if submissions[0].is_exclusive and commit is not None:
+                if commit is not None and commit.done():
                     await commit
                     commit = None
+                if commit is not None and self._queued < self._limits.overlapping_commands:
+                    await self._woken()
+                    continue
+                if not self._queue:
+                    if self._stopping:
+                        return
+                    await self._woken()
+                    continue
+                submissions = self._next()
+                exclusive = submissions[0].is_exclusive
+                if exclusive and commit is not None:
+                    await commit
                 rows, drafts = await self._decide(held, submissions)
                 if commit is not None:
                     await commit
                 commit = asyncio.create_task(self._commit(held, rows, submissions, drafts))
-                if submissions[0].is_exclusive:
+                commit.add_done_callback(lambda _: self._wake.set())
+                if exclusive:
                     await commit
                     commit = None
         finally:
@@ -244,6 +248,11 @@ class LedgerWriter:
                 commit.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await commit
+
+    async def _woken(self) -> None:
+        """Wait for a submission, the end of a commit, or the order to stop."""
+        self._wake.clear()
+        await self._wake.wait()
 
     def _next(self) -> list[Submission]:
         """Whatever waits, up to a batch; an exclusive submission comes alone."""

@@ -19,7 +19,7 @@ from ledger_service.domain.commands import OpenAccount
 from ledger_service.engine import store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.client import LedgerClient
-from ledger_service.engine.writer import LedgerWriter
+from ledger_service.engine.writer import LedgerWriter, Limits
 from tests.ledger_book import OPENING
 from tests.servers import LedgerDatabase, end
 
@@ -81,7 +81,7 @@ async def open_ledger(client: LedgerClient, *, floor: str | None = None) -> None
 
 
 @contextlib.asynccontextmanager
-async def local_writer(database: LedgerDatabase) -> AsyncIterator[LedgerWriter]:
+async def local_writer(database: LedgerDatabase, **limits: int) -> AsyncIterator[LedgerWriter]:
     """A writer without leases, in this process; the ledger's head is made first."""
     import asyncio
 
@@ -94,7 +94,7 @@ async def local_writer(database: LedgerDatabase) -> AsyncIterator[LedgerWriter]:
     connection = await connect()
     await store.create_head(connection, LEDGER)
     await connection.close()
-    writer = LedgerWriter(LEDGER, connect, known_charts(), holds_lease)
+    writer = LedgerWriter(LEDGER, connect, known_charts(), holds_lease, Limits(**limits))
     running = asyncio.create_task(writer.run())
     try:
         yield writer

@@ -68,7 +68,7 @@ async def test_when_a_commit_fails_nothing_that_rests_on_it_is_answered(
     ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commit N hangs, N+1 is decided on top of it, N fails: no answer of either may have left."""
-    async with local_writer(ledger_database) as writer:
+    async with local_writer(ledger_database, overlapping_commands=1) as writer:
         await opened(writer)
         failing, real, begun = asyncio.Event(), store.commit, asyncio.Event()
         attempts: list[int] = []

@@ -1,0 +1,80 @@
+"""Filling a ledger without HTTP: by the writer itself, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable
+
+import asyncpg
+
+from ledger_service.domain.commands import Command, OpenLedger
+from ledger_service.engine import store
+from ledger_service.engine.charts import known_charts
+from ledger_service.engine.deciding import Submission
+from ledger_service.engine.protocol import Committed, Verdict
+from ledger_service.engine.writer import LedgerWriter, deadline_in
+from tests.servers import LedgerDatabase
+
+_BATCH = 8_000
+_AHEAD = 3
+"""Batches under way, so that deciding and committing overlap."""
+
+
+def opening(ledger: str) -> OpenLedger:
+    """The command that opens a ledger in US dollars."""
+    return OpenLedger(
+        ledger,
+        ["USD"],
+        "America/New_York",
+        "17:00",
+        "us_federal_reserve",
+        "us_fintech_fbo/1",
+        "bench",
+    )
+
+
+async def carry_out(database: LedgerDatabase, ledger: str, commands: Iterable[Command]) -> None:
+    """Open the ledger and carry out commands. Errors: AssertionError for one that is refused."""
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(database.url("writer"))
+
+    async def holds_lease() -> bool:
+        return True
+
+    connection = await connect()
+    await store.create_head(connection, ledger)
+    await connection.close()
+    writer = LedgerWriter(ledger, connect, known_charts(), holds_lease)
+    running = asyncio.create_task(writer.run())
+
+    def submit(batch: list[Command]) -> asyncio.Future[list[Verdict]]:
+        answer = asyncio.get_running_loop().create_future()
+        writer.offer(
+            Submission(
+                batch,
+                linked=False,
+                deadline=deadline_in(600),
+                in_doubt=False,
+                with_events=False,
+                answer=answer,
+            )
+        )
+        return answer
+
+    under_way = [submit([opening(ledger)])]
+    left = iter(commands)
+    while batch := list(itertools.islice(left, _BATCH)):
+        under_way.append(submit(batch))
+        if len(under_way) > _AHEAD:
+            _expect_committed(await under_way.pop(0))
+    for answer in under_way:
+        _expect_committed(await answer)
+    writer.stop()
+    await running
+
+
+def _expect_committed(verdicts: list[Verdict]) -> None:
+    refused = [verdict for verdict in verdicts if not isinstance(verdict, Committed)]
+    assert not refused, refused[0]
