@@ -225,6 +225,8 @@ def soak(
         ledger_database = postgres.ledger_database()
         services = ("writer", "api", "relay") if relay else ("writer", "api")
         others = [*services, "all writers", "frozen writer", "postgres crash", "postgres kill"]
+        if broken:
+            others = ["postgres kill"]  # what is not on disk is lost only with it
         plan = Plan.make(kills, seed, services, others)
         with cluster(ledger_database, folder, kafka=kafka, sabotage=broken) as running:
             loop = KillLoop(running, plan, seed, postgres)
