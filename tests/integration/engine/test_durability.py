@@ -103,9 +103,15 @@ def test_a_line_that_has_just_died_is_a_lost_connection_and_no_surprise() -> Non
 
         async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
             host, port = server.sockets[0].getsockname()
+            loop = asyncio.get_running_loop()
             for ticks in range(5):
-                line = await _Line.open(f"{host}:{port}", SECRET, bytes(16))
-                line._writer.transport.abort()
+                _, line = await loop.create_connection(
+                    lambda: _Line(SECRET, bytes(16), lambda _: asyncio.sleep(0, result=True)),
+                    host,
+                    port,
+                )
+                await line.greeted
+                line.transport.abort()
                 for _ in range(ticks):
                     await asyncio.sleep(0)
                 with pytest.raises(ConnectionResetError):
@@ -114,7 +120,6 @@ def test_a_line_that_has_just_died_is_a_lost_connection_and_no_surprise() -> Non
                         [posting("k", (ACCOUNTS[0], 1), (ACCOUNTS[9], -1))],
                         {"linked": False, "in_doubt": False, "with_events": True},
                         1.0,
-                        lambda: asyncio.sleep(0, result=True),
                     )
 
     uvloop.run(ask_into_the_void())
