@@ -9,7 +9,7 @@ import click
 import msgspec
 import psycopg
 
-from ledger_service.contract import environment
+from ledger_service.contract import environment, logs
 from ledger_service.engine.arriving import arrive
 from ledger_service.engine.leaving import export as export_ledger
 from ledger_service.engine.pack import PackError, write_pack
@@ -34,6 +34,8 @@ def verify(
 
     A violation of journal, chain or balance stops its ledger.
     """
+    # The report alone is on standard output.
+    logs.configure("verify", environment.read("TALLYSTICK_LOG_LEVEL"))
     if explain is not None:
         _explain(explain, ledger)
         return

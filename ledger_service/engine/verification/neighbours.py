@@ -122,7 +122,8 @@ RULES = (
         f"""select key_id as name, 'unknown roles or holder, or revoked before it was made' as message
              from security.api_key where not roles <@ array{list(ROLES)} or name = ''
                or revoked_at < created_at
-               or holder not in (select user_id from security.person)""",
+               or not exists (select from security.person p where p.user_id = holder)
+              and holder is not null""",
     ),
     Rule(
         "security.session",
