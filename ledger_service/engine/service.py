@@ -154,7 +154,13 @@ class WriterService:
             finally:
                 connection.terminate()
 
-        writer = LedgerWriter(ledger, self._connect, known_charts(), holds_lease)
+        writer = LedgerWriter(
+            ledger,
+            self._connect,
+            known_charts(),
+            holds_lease,
+            on_close=lambda: self._publish_head(ledger),
+        )
         self._writers[ledger] = writer
         self._tasks[ledger] = asyncio.create_task(self._write(writer))
 
@@ -175,21 +181,18 @@ class WriterService:
         while True:
             await asyncio.sleep(self._publisher.interval_s)
             for ledger in list(self._writers):
-                try:
-                    failpoints.reach("checkpoint.before")
-                    await self._publisher.publish(self._connect, ledger)
-                    failpoints.reach("checkpoint.after")
-                except (
-                    OSError,
-                    asyncpg.PostgresError,
-                    asyncpg.InterfaceError,
-                    TimeoutError,
-                ) as error:
-                    log.warning(
-                        "checkpoint.not_published", ledger=ledger, error=type(error).__name__
-                    )
-                except (ProofError, CheckpointError) as error:
-                    log.error("checkpoint.refused", ledger=ledger, reason=str(error))  # noqa: TRY400 - a verdict
+                await self._publish_head(ledger)
+
+    async def _publish_head(self, ledger: str) -> None:
+        """Sign where a ledger stands; what fails is tried again at the next interval."""
+        try:
+            failpoints.reach("checkpoint.before")
+            await self._publisher.publish(self._connect, ledger)
+            failpoints.reach("checkpoint.after")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            log.warning("checkpoint.not_published", ledger=ledger, error=type(error).__name__)
+        except (ProofError, CheckpointError) as error:
+            log.error("checkpoint.refused", ledger=ledger, reason=str(error))  # noqa: TRY400 - a verdict
 
     async def _expire_holds(self) -> None:
         """Release holds whose time is over, as events; the book looks at the clock once more."""

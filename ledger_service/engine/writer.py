@@ -22,6 +22,7 @@ import structlog
 from ledger_service.domain import memory
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.chart import Chart
+from ledger_service.domain.commands import ClosePeriod
 from ledger_service.domain.errors import refusal
 from ledger_service.engine import stops, store
 from ledger_service.engine.batch import Batch
@@ -75,7 +76,10 @@ class LedgerWriter:
         charts: Mapping[str, Chart],
         holds_lease: Callable[[], Awaitable[bool]],
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        *,
+        on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`on_close`: awaited when a period is closed, before anything else is decided."""
         self.ledger = ledger
         self.committed_seq = 0
         self.epoch = 0
@@ -85,6 +89,7 @@ class LedgerWriter:
         self._charts = charts
         self._holds_lease = holds_lease
         self._limits = limits
+        self._on_close = on_close
         self._queue: deque[Submission] = deque()
         self._queued = 0
         self._wake = asyncio.Event()
@@ -243,6 +248,8 @@ class LedgerWriter:
                 if exclusive:
                     await commit
                     commit = None
+                    if self._on_close and isinstance(submissions[0].commands[0], ClosePeriod):
+                        await self._on_close()
         finally:
             if commit is not None:
                 commit.cancel()

@@ -231,6 +231,10 @@ def test_a_month_is_closed_corrected_closed_reopened(services: Services) -> None
         assert stated["1010"] == ("0", "0"), "what came later is not in it"
         assert closed.json()["tree_size"] == closed.json()["seq"] - 1
         assert closed.json()["checks"] == ["debits_equal_credits"]
+        # signed as it was closed, whatever comes right after it
+        size, later = closed.json()["seq"], [post(http, f"l{n}", FBO, A, 1) for n in range(3)]
+        assert all(answer.is_success for answer in later)
+        assert http.get(f"{L}/checkpoints/{size}").text.split("\n")[1] == str(size)
         assert http.post(f"{L}/periods:close", json={"through": days_ago(10)}).status_code == 200
         services.restart_writer()
         assert code(post(http, "late", A, B, 7, effective_at=past)) == (422, "period_closed")
