@@ -48,7 +48,7 @@ _CODES_BY_STATUS: dict[int, str] = {
     "floor_passed ceiling_passed event_too_large linked_batch_refused approval_invalid "
     "bad_ledger_id bad_currencies bad_time_zone bad_cut_off bad_side bad_amount "
     "bad_limits bad_status bad_account_id bad_owner bad_context bad_reason "
-    "bad_rate rate_missing rate_not_needed too_many_currencies not_through_positions "
+    "not_by_itself bad_rate rate_missing rate_not_needed too_many_currencies not_through_positions "
     "rate_differs bad_expiry bad_day day_not_over period_closed day_attested period_soft_closed "
     "period_not_closed account_has_holds unknown_corrected hold_exceeded "
     "bad_effective_at not_whole_minor_units bad_party unknown_field reason_not_allowed "

@@ -201,6 +201,8 @@ def when_it_counts(
 
 
 def _check_corrected(book: Book, command: PostTransaction) -> Refusal | None:
+    if command.corrects is None and command.approval is not None:
+        return refusal("approval_invalid")  # nothing would consume it, and its text would stay
     if command.corrects is None or command.corrects in book.originals:
         return None
     return refusal("unknown_corrected")

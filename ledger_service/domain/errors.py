@@ -80,6 +80,7 @@ REFUSALS: dict[str, str] = {
     "event_too_large": "The event would exceed 60 KiB; split the transaction.",
     # around the book: the writer's own
     "linked_batch_refused": "Another item of the linked batch was refused; nothing was posted.",
+    "not_by_itself": "What a second person approves is sent by itself, never among other commands.",
     "approval_invalid": "The approval is not granted for exactly this, or was consumed already.",
     "ledger_stopped": "Verification found a violation and stopped this ledger; operations must "
     "mend and resume it (docs/operations.md). Nothing was posted; reading goes on.",

@@ -45,7 +45,7 @@ class Submission(msgspec.Struct, eq=False):
     stands_alone: bool = False
 
     def __post_init__(self) -> None:
-        self.stands_alone = any(map(_is_exclusive, self.commands))
+        self.stands_alone = len(self.commands) == 1 and _is_exclusive(self.commands[0])
 
     @property
     def is_exclusive(self) -> bool:
@@ -102,7 +102,7 @@ async def decide_all(
         if time.monotonic() > submission.deadline and not submission.in_doubt:
             late: list[Draft] = [_refused(refusal("deadline_passed"))]
             drafts.append(late * len(submission.commands))
-        elif submission.linked:
+        elif submission.linked and not submission.stands_alone:
             drafts.append(_decide_linked(book, batch, submission, now))
         else:
             found: list[Draft] = []
@@ -119,9 +119,12 @@ async def decide_all(
 
 
 def _events(
-    book: Book, command: Command, now: dt.datetime
+    book: Book, command: Command, now: dt.datetime, submission: Submission
 ) -> tuple[list[JournalEvent], list[bytes]] | Draft:
     """What a command leads to, with the canonical bytes, or the answer where it leads to nothing."""
+    if _is_exclusive(command) and not submission.stands_alone:
+        # a commit consumes one approval: among others this command's own might not be it
+        return _refused(refusal("not_by_itself"))
     decision = book.decide(command, now)
     if not isinstance(decision, list):
         return decision if isinstance(decision, Replay) else _refused(decision)
@@ -136,7 +139,7 @@ def _events(
 def _carry_out(
     book: Book, batch: Batch, command: Command, now: dt.datetime, submission: Submission
 ) -> Draft:
-    found = _events(book, command, now)
+    found = _events(book, command, now, submission)
     if not isinstance(found, tuple):
         return found
     events, raws = found
@@ -164,7 +167,7 @@ def _decide_linked(
     drafts: list[Draft] = []
     book.begin()
     for command in submission.commands:
-        found = _events(book, command, now)
+        found = _events(book, command, now, submission)
         if isinstance(found, tuple):
             key = _key(command)
             for event, raw in zip(*found, strict=True):
@@ -189,8 +192,6 @@ def _decide_linked(
 
 def _expect_approval(batch: Batch, submission: Submission, drafts: list[Draft]) -> None:
     """What needs an approval consumes it in its own commit."""
-    if not submission.is_exclusive:
-        return
     for command, draft in zip(submission.commands, drafts, strict=True):
         approval = approval_of(batch.ledger, command)
         if approval is not None and isinstance(draft, Committed):

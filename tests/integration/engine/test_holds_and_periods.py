@@ -188,6 +188,21 @@ def approve(services: Services, approval: str) -> None:
         )
 
 
+def _refused_among_others(http: httpx.Client, correction: dict[str, Any]) -> None:
+    """However it is sent with others, its approval would not be the one that is consumed (P12)."""
+    transfer = {"idempotency_key": "beside", "kind": "transfer", "entries": lines(A, B, 1)}
+    for linked in (False, True):
+        body = {"transactions": [correction, transfer], "linked": linked}
+        found = http.post(f"{L}/transactions:batch", json=body).json()["results"]
+        assert found[0]["code"] == "not_by_itself"
+        body = {"commands": [{"do": "post", **transfer}, {"do": "post", **correction}]}
+        found = http.post(f"{L}/commands:batch", json={**body, "linked": linked}).json()["results"]
+        assert found[1]["code"] == "not_by_itself"
+    alone = {"transactions": [{**correction, "approval": "apr_other"}], "linked": True}
+    found = http.post(f"{L}/transactions:batch", json=alone).json()["results"]
+    assert found[0]["code"] == "approval_invalid"
+
+
 def days_ago(count: int) -> str:
     return (dt.datetime.now(dt.UTC) - dt.timedelta(days=count)).date().isoformat()
 
@@ -212,7 +227,9 @@ def test_a_month_is_closed_corrected_closed_reopened(services: Services) -> None
         approval = asked.json()["approval"]
         approved = {**correction, "approval": approval}
         assert code(http.post(f"{L}/transactions", json=approved)) == (422, "approval_invalid")
+        _refused_among_others(http, approved)
         approve(services, approval)
+        _refused_among_others(http, approved)
         other = {**approved, "entries": lines(B, A, 3)}
         assert code(http.post(f"{L}/transactions", json=other)) == (422, "approval_invalid")
         done = http.post(f"{L}/transactions", json=approved)

@@ -65,6 +65,11 @@ def test_a_soft_closed_period_takes_corrections_alone(book) -> None:
     assert refused(book.decide(wrong, NOW)) == "unknown_corrected"
 
 
+def test_an_approval_of_no_correction_is_refused_and_its_text_kept_nowhere(book) -> None:
+    stray = dated("k", "2026-07-01T12:00:00Z", approval="Jane, 123-45-6789")
+    assert refused(book.decide(stray, NOW)) == "approval_invalid"
+
+
 def test_an_attested_day_takes_nothing_while_its_neighbours_do(book) -> None:
     [event] = carry_out(book, AttestDay("2026-06-29", "stm_1", "usr_1"))
     assert refused(book.decide(dated("k", "2026-06-29T12:00:00Z"), NOW)) == "day_attested"
