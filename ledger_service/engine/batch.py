@@ -1,8 +1,9 @@
 """One commit in the making: the rows of every table, gathered from events as they are decided.
 
-Two kinds of rows. Those of every transaction (journal, keys, posting lists) are made as bytes of
-COPY's binary format. All others are tuples in `records`, by table: to add a projection, append its
-rows there and name the table in `store.RECORD_TABLES`.
+What is of every transaction is kept in columns, as one statement takes them (`ledger.commit_batch`).
+All other rows of the commit are tuples in `records`, by table: to add a projection, append its rows
+there and name the table in `store.RECORD_TABLES`. What follows after the commit is gathered too, so
+that the projector has it without reading the journal.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from ledger_service.contract.events import (
 from ledger_service.domain.account import parse_limit
 from ledger_service.domain.book import Book
 from ledger_service.domain.closing import day_of
-from ledger_service.engine import copy_format
-from ledger_service.engine.copy_format import bigint, binary
 from ledger_service.engine.merkle import Tree, leaf_hash
+
+Postings = tuple[list[int], list[int], list[int], list[str]]
+"""Entries of one account: `seq`, number in the transaction, signed amount, effective date."""
 
 
 class Batch:
@@ -40,28 +42,28 @@ class Batch:
         self.ledger = book.ledger
         self.first_seq = book.seq
         self.last_seq = book.seq
-        self.recorded_at: dt.datetime | None = None
-        self.journal: list[bytes] = []
-        """Parts of rows, as are `keys`: joined they are the rows."""
-        self.keys: list[bytes] = []
+        self.recorded_at = ""
+        """When all its events are recorded: a commit is one moment."""
+        self.types: list[str] = []
+        """Of each event, as `raws` and `leaf_hashes`."""
+        self.raws: list[bytes] = []
+        self.leaf_hashes: list[bytes] = []
+        self.digests: list[bytes] = []
+        """Of each idempotency key, as `key_seqs` and `request_hashes`."""
+        self.key_seqs: list[int] = []
+        self.request_hashes: list[bytes] = []
         self.records: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
         """Rows of other tables, by table."""
         self.changed: list[tuple[str, str, int]] = []
         self.approval: tuple[str, str, int] | None = None
         """Id, digest and `seq` of the command that consumes it, which is committed alone."""
+        self.postings: dict[int, Postings] = {}
+        """By number of the account."""
+        self.posted: list[TransactionPosted] = []
         self._versions: dict[str, int] = {}
         """Of the accounts moved, before this commit."""
         self._holds: dict[int, bool] = {}
         """Holds that are new here, and those that others placed, by `seq`."""
-        self._postings: dict[str, tuple[list[int], list[int], list[int], list[int]]] = {}
-        """By account: `seq`, number of the entry, signed amount, day."""
-        self._time_text, self._time = "", b""
-        self._type_and_time: dict[type[JournalEvent], bytes] = {}
-        self._days: dict[str, int] = {}
-        ledger = copy_format.text(book.ledger)
-        self._journal_row = copy_format.columns(6) + ledger
-        self._key_row = copy_format.columns(4)
-        self._ledger_column = ledger
 
     def add(
         self,
@@ -72,21 +74,18 @@ class Batch:
     ) -> None:
         """Take in the next event. `versions`: of its accounts before it, if it is applied already."""
         hashed = leaf_hash(raw)
-        seq = bigint(event.seq)
-        self.journal += (
-            self._journal_row,
-            seq,
-            self._type_and_time_of(event),
-            binary(raw),
-            binary(hashed),
-        )
+        self.types.append(event_type(event))
+        self.raws.append(raw)
+        self.leaf_hashes.append(hashed)
         for tile in self._tree.append(hashed):
             self.records["tile"].append(
                 (self.ledger, tile.level, tile.index, tile.hashes, tile.root)
             )
-        self.last_seq = event.seq
+        self.last_seq, self.recorded_at = event.seq, event.recorded_at
         if key is not None:
-            self.keys += (self._key_row, binary(key[0]), self._ledger_column, seq, binary(key[1]))
+            self.digests.append(key[0])
+            self.key_seqs.append(event.seq)
+            self.request_hashes.append(key[1])
         if isinstance(event, TransactionPosted):
             self._post(event, versions)
         elif isinstance(event, HoldPlaced | HoldReleased):
@@ -110,32 +109,18 @@ class Batch:
             if name not in known:
                 known[name] = versions[name] if versions else accounts[name].version
 
-    def _type_and_time_of(self, event: JournalEvent) -> bytes:
-        """Two columns that are the same for most events of a batch."""
-        if event.recorded_at != self._time_text:
-            self._time_text = event.recorded_at
-            self.recorded_at = dt.datetime.fromisoformat(event.recorded_at)
-            self._time = copy_format.moment(self.recorded_at)
-            self._type_and_time = {}
-        found = self._type_and_time.get(type(event))
-        if found is None:
-            found = copy_format.text(event_type(event)) + self._time
-            self._type_and_time[type(event)] = found
-        return found
-
     def _post(self, event: TransactionPosted, versions: Mapping[str, int] | None) -> None:
-        day = self._days.get(event.effective_date)
-        if day is None:
-            day = copy_format.day_number(dt.date.fromisoformat(event.effective_date))
-            self._days[event.effective_date] = day
-        postings, seq = self._postings, event.seq
+        accounts, known, postings = self._book.accounts, self._versions, self.postings
+        seq, day = event.seq, event.effective_date
+        self.posted.append(event)
         for number, entry in enumerate(event.entries):
             name = entry.account
-            columns = postings.get(name)
+            account = accounts[name]
+            if name not in known:
+                known[name] = versions[name] if versions else account.version
+            columns = postings.get(account.number)
             if columns is None:
-                columns = postings[name] = ([], [], [], [])
-                known = versions[name] if versions else self._book.accounts[name].version
-                self._versions.setdefault(name, known)
+                columns = postings[account.number] = ([], [], [], [])
             amount = int(entry.amount)
             columns[0].append(seq)
             columns[1].append(number)
@@ -170,13 +155,13 @@ class Batch:
         )
         self.records["balance"].append((self.ledger, event.seq, 0, 0, 0, 0, 0))
 
-    def posting_rows(self) -> list[bytes]:
-        """One row per account moved: its entries in this commit."""
-        accounts = self._book.accounts
-        row = copy_format.PostingRow(self.ledger)
-        return [
-            row.encode(accounts[name].number, *columns) for name, columns in self._postings.items()
-        ]
+    @property
+    def recorded_date(self) -> str:
+        """The ledger's day on which it was recorded. Errors: ValueError for an empty batch."""
+        if self._book.terms is None:
+            raise ValueError("nothing is recorded")
+        moment = dt.datetime.fromisoformat(self.recorded_at)
+        return self._book.dates(self._book.terms, moment, self.recorded_at)[0]
 
     def balance_columns(self) -> list[list[int]]:
         """Account numbers, expected versions, new versions; debits, credits, pending debits and

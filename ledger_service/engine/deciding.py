@@ -94,11 +94,11 @@ def lookup_of(command: Command) -> str:
 async def decide_all(
     book: Book, batch: Batch, submissions: Sequence[Submission]
 ) -> list[list[Draft]]:
-    """Decide submissions in order; applies what is decided and gathers it in `batch`."""
+    """Decide submissions in order, at one moment; applies what is decided and gathers it in `batch`."""
     drafts: list[list[Draft]] = []
     since_yield = 0
+    now = dt.datetime.now(dt.UTC)
     for submission in submissions:
-        now = dt.datetime.now(dt.UTC)
         if time.monotonic() > submission.deadline and not submission.in_doubt:
             late: list[Draft] = [_refused(refusal("deadline_passed"))]
             drafts.append(late * len(submission.commands))

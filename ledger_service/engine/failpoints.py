@@ -2,7 +2,7 @@
 
 A service calls `reach` at each place. Nothing happens there unless TALLYSTICK_FAILPOINTS named the
 place when the service started, and a service outside of demo and test refuses to start with that.
-The setting reads `commit.after_copy=kill@3,lease.renewed=error`: what to do, and from which time on.
+The setting reads `commit.in_flight=kill@3,lease.renewed=error`: what to do, and from which time on.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ POINTS: dict[str, str] = {
     "submit.after_send": "API: the writer has got it, nobody has heard its answer",
     "submit.after_verdicts": "API: the verdicts are here, the caller has not got them",
     "commit.before_begin": "writer: a batch is decided, its transaction has not begun",
-    "commit.after_copy": "writer: journal and keys are written, balances are not",
-    "commit.before_commit": "writer: everything is written, COMMIT is not sent",
+    "commit.in_flight": "writer: the batch is sent as one statement, its end is not known",
+    "commit.before_commit": "writer: a batch of several statements is written, COMMIT is not sent",
     "commit.after_commit": "writer: the batch is durable, nobody knows",
     "answer.before": "writer: verdicts are settled, the answer has not left",
     "answer.after": "writer: the answer has left",
+    "follow.before_commit": "writer: the history is written for some batches, COMMIT is not sent",
+    "follow.after_commit": "writer: the history stands behind some batches, nobody knows",
     "lease.before": "writer: about to take or renew a lease",
     "lease.after": "writer: the lease is renewed",
     "takeover.before": "writer: the epoch is about to be raised",
@@ -51,7 +53,7 @@ def arm(text: str) -> None:
         point, _, rest = item.partition("=")
         action, _, times = rest.partition("@")
         if point not in POINTS or action not in ACTIONS or not (times or "1").isdigit():
-            raise ValueError(f"{item!r} is no failpoint; write e.g. commit.after_copy=kill@3")
+            raise ValueError(f"{item!r} is no failpoint; write e.g. commit.in_flight=kill@3")
         _armed[point] = action, int(times or "1")
 
 

@@ -32,6 +32,8 @@ class Multiset:
     """
 
     __slots__ = ("total",)
+    SIZE = 1 << 256
+    """Totals are added and taken away modulo this."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -39,7 +41,7 @@ class Multiset:
     def add(self, facts: tuple[int | str | bytes, ...]) -> None:
         """Add one row."""
         digest = hashlib.sha256(repr(facts).encode()).digest()
-        self.total = (self.total + int.from_bytes(digest, "big")) % (1 << 256)
+        self.total = (self.total + int.from_bytes(digest, "big")) % self.SIZE
 
 
 class AccountFold(msgspec.Struct):

@@ -278,24 +278,6 @@ _PROJECTIONS = (
         ),
     ),
     Projection(
-        "posting_lists",
-        _ENTRY,
-        (
-            # A row is one account's entries of one commit. Commits are not in the journal, so what
-            # is derived again is cut by seq; entries, not rows, are what is compared.
-            Table(
-                "posting_list",
-                ("number", "last_seq"),
-                ("number", "last_seq", "seqs", "entry_nos", "amounts", "effective_dates"),
-                "select number, max(seq), array_agg(seq order by seq, entry_no), "
-                "array_agg(entry_no order by seq, entry_no), "
-                "array_agg(amount order by seq, entry_no), "
-                "array_agg(effective_date order by seq, entry_no) "
-                "from entry group by number, seq / 1024",
-            ),
-        ),
-    ),
-    Projection(
         "idempotency",
         _KEYED,
         (
@@ -330,6 +312,18 @@ _PROJECTIONS = (
         "history",
         _HISTORY,
         (
+            # A row is one account's entries of one step. Steps are not in the journal, so what is
+            # derived again is cut by seq; entries, not rows, are what is compared.
+            Table(
+                "posting_list",
+                ("number", "last_seq"),
+                ("number", "last_seq", "seqs", "entry_nos", "amounts", "effective_dates"),
+                "select number, max(seq), array_agg(seq order by seq, entry_no), "
+                "array_agg(entry_no order by seq, entry_no), "
+                "array_agg(amount order by seq, entry_no), "
+                "array_agg(effective_date order by seq, entry_no) "
+                "from dated group by number, seq / 1024",
+            ),
             Table(
                 "recorded_day",
                 ("recorded_date",),
@@ -380,4 +374,5 @@ _PROJECTIONS = (
 PROJECTIONS = {projection.name: projection for projection in _PROJECTIONS}
 """By the name that `tally rebuild` takes, in the order in which one rests on another."""
 HISTORY = PROJECTIONS["history"]
-"""The one that follows after the commit: day sums on both clocks, and the index of transactions."""
+"""The one that follows after the commit: posting lists, day sums on both clocks, and the index of
+transactions."""

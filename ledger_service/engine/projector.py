@@ -1,28 +1,39 @@
-"""What follows the journal: day sums and the index of transactions, brought up to date after commits.
+"""What follows the journal: posting lists, day sums and the index of transactions.
 
-A step moves them over some events: rows and position move in one commit, under a lock of the position.
-So every event is counted once, whoever steps and whatever is killed when. A read waits until what it
-reads has what was committed before it was asked.
+The writer hands over what it has committed, so that nothing is read back and decoded a second time.
+Whatever is not handed over (it was committed by another process, or nobody knew that it was) is
+derived from the journal by the projections' own SQL, which is what the rows are verified by too. Rows
+and position move in one commit, from where the position stood: so every event is counted once,
+whoever steps and whatever is killed when. A read waits until what it reads has what was committed
+before it was asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import structlog
 
+from ledger_service.engine import failpoints, history
+from ledger_service.engine.batch import Batch
 from ledger_service.engine.projections import HISTORY
 
 log = structlog.get_logger()
 
 STEP_EVENTS = 10_000
-"""Events of one step."""
-PAUSE_S = 0.01
-"""Between looks for news; what has come meanwhile is one step."""
+"""Events of one step that are derived from the journal, or written as they were handed over."""
+TAKEN_EVENTS = 200_000
+"""Events that are kept; what comes after them is derived from the journal."""
+PAUSE_S = 0.05
+"""After each step: what comes meanwhile is one step."""
+IDLE_S = 1.0
+"""After which the journal is asked for news that nobody handed over."""
 WAIT_S = 2.0
 """How long a read waits."""
 
@@ -36,8 +47,77 @@ class ProjectionBehind(Exception):
         super().__init__(f"The history is at event {at}, not yet at {wanted}; try again.")
 
 
-async def step(connection: Any, ledger: str) -> int:
-    """Take the history on, up to STEP_EVENTS events; gives the `seq` it stands at."""
+class Projector:
+    """Takes the history of one ledger on, beside its writer."""
+
+    def __init__(self, ledger: str, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
+        self._ledger = ledger
+        self._connect = connect
+        self._taken: deque[Batch] = deque()
+        self._news = asyncio.Event()
+
+    def take(self, batch: Batch) -> None:
+        """Follow a batch that is committed."""
+        if not self._taken or batch.last_seq - self._taken[0].first_seq <= TAKEN_EVENTS:
+            self._taken.append(batch)
+        self._news.set()
+
+    async def follow(self) -> None:
+        """Follow for ever."""
+        while True:
+            connection = None
+            try:
+                connection = await self._connect()
+                at = 0
+                while True:
+                    self._news.clear()
+                    before, at = at, await self._go_on(connection, at)
+                    if at == before and not self._taken:
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(self._news.wait(), IDLE_S)
+                    else:
+                        await asyncio.sleep(PAUSE_S)
+            except Exception as error:  # noqa: BLE001 - whatever it is, reads wait until it goes on
+                log.warning("projector.surprised", ledger=self._ledger, error=type(error).__name__)
+                await asyncio.sleep(1)
+            finally:
+                if connection is not None:
+                    connection.terminate()
+
+    async def _go_on(self, connection: asyncpg.Connection, at: int) -> int:
+        """One step from `at`, where the history is thought to stand; gives where it stands then."""
+        while self._taken and self._taken[0].last_seq <= at:
+            self._taken.popleft()
+        if not self._taken or self._taken[0].first_seq != at:
+            until = self._taken[0].first_seq if self._taken else None
+            return await step(connection, self._ledger, until)
+        batches = self._contiguous()
+        until = batches[-1].last_seq
+        async with connection.transaction():
+            if not await _move(connection, self._ledger, at, until):
+                return await _stands_at(connection, self._ledger)
+            await history.write(connection, batches)
+            failpoints.reach("follow.before_commit")
+        failpoints.reach("follow.after_commit")
+        return until
+
+    def _contiguous(self) -> list[Batch]:
+        """Batches that one step can write: one after the other, recorded on one day."""
+        found = [self._taken[0]]
+        for batch in list(self._taken)[1:]:
+            if (
+                batch.first_seq != found[-1].last_seq
+                or batch.recorded_date != found[0].recorded_date
+                or batch.last_seq - found[0].first_seq > STEP_EVENTS
+            ):
+                break
+            found.append(batch)
+        return found
+
+
+async def step(connection: Any, ledger: str, until: int | None = None) -> int:
+    """Derive from the journal up to STEP_EVENTS events more, none past `until`; gives the `seq` at
+    which the history stands."""
     async with connection.transaction():
         at = await connection.fetchval(
             "select seq from ledger.projection where ledger = $1 and name = $2 for update",
@@ -52,52 +132,40 @@ async def step(connection: Any, ledger: str) -> int:
             )
             return 0
         head = await connection.fetchval("select seq from ledger.head where ledger = $1", ledger)
-        until = min(head, at + STEP_EVENTS)
-        if until > at:
-            await connection.execute(HISTORY.step(), ledger, at, until)
-            await connection.execute(
-                "update ledger.projection set seq = $3 where ledger = $1 and name = $2",
-                ledger,
-                HISTORY.name,
-                until,
-            )
-        return until
+        end = min(head, at + STEP_EVENTS, head if until is None else until)
+        if end <= at:
+            return at
+        await connection.execute(HISTORY.step(), ledger, at, end)
+        await _move(connection, ledger, at, end)
+        return end
 
 
-async def follow(
-    ledger: str, connect: Callable[[], Awaitable[asyncpg.Connection]], committed: Callable[[], int]
-) -> None:
-    """Follow a ledger for ever. `committed`: `seq` of the last event, as its writer knows it."""
-    while True:
-        connection = None
-        try:
-            connection = await connect()
-            at = 0
-            while True:
-                if at < committed():
-                    at = await step(connection, ledger)
-                await asyncio.sleep(PAUSE_S)
-        except Exception as error:  # noqa: BLE001 - whatever it is, reads wait until it goes on
-            log.warning("projector.surprised", ledger=ledger, error=type(error).__name__)
-            await asyncio.sleep(1)
-        finally:
-            if connection is not None:
-                connection.terminate()
+async def _stands_at(connection: Any, ledger: str) -> int:
+    """`seq` of the last event that the history follows; 0 before the first."""
+    at = await connection.fetchval(
+        "select seq from ledger.projection where ledger = $1 and name = $2", ledger, HISTORY.name
+    )
+    return at or 0
+
+
+async def _move(connection: Any, ledger: str, at: int, until: int) -> bool:
+    """Move the history's position; gives whether it stood where it was thought to stand."""
+    done = await connection.execute(
+        "update ledger.projection set seq = $4 where ledger = $1 and name = $2 and seq = $3",
+        ledger,
+        HISTORY.name,
+        at,
+        until,
+    )
+    return done == "UPDATE 1"
 
 
 async def caught_up(connection: Any, ledger: str, seq: int) -> None:
     """Wait until the history stands at `seq` or past it. Errors: `ProjectionBehind`."""
     until = time.monotonic() + WAIT_S
     pause = 0.002
-    while True:
-        at = await connection.fetchval(
-            "select seq from ledger.projection where ledger = $1 and name = $2",
-            ledger,
-            HISTORY.name,
-        )
-        if at is not None and at >= seq:
-            return
+    while (at := await _stands_at(connection, ledger)) < seq:
         if time.monotonic() > until:
-            raise ProjectionBehind(at or 0, seq)
+            raise ProjectionBehind(at, seq)
         await asyncio.sleep(pause)
         pause = min(pause * 2, 0.02)

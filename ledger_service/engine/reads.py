@@ -1,7 +1,8 @@
-"""What the API reads: projections, in the same database and commit as the journal.
+"""What the API reads: projections, in the same database as the journal.
 
-So a read sees everything that was answered before it was asked. Each question is one statement, or
-one snapshot where it takes two.
+A read sees everything that was answered before it was asked: balances and links move in the commit
+itself, and where a read needs what follows it waits for that. Each question is one statement, or one
+snapshot where it takes two.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from ledger_service.contract.events import LedgerOpened, TransactionPosted, decode_journal
 from ledger_service.contract.topics import journal_topic
+from ledger_service.engine import projector
 from ledger_service.engine.projections import HISTORY
 
 PAGE_MAX = 1000
@@ -151,16 +153,17 @@ async def entries(
 ) -> list[dict[str, Any]] | None:
     """An account's entries, newest first, those of one transaction never parted; None: no account.
 
-    The next page begins before the last `seq` of this one.
+    The next page begins before the last `seq` of this one. Errors: `ProjectionBehind`.
     """
     number = await connection.fetchval(
         "select number from ledger.account where ledger = $1 and account = $2", name, account_id
     )
     if number is None:
         return None
+    await projector.caught_up(connection, name, await head_seq(connection, name) or 0)
     limit = min(limit, PAGE_MAX)
     before = 2**63 - 1 if before_seq is None else before_seq
-    # A row holds the entries of one commit: the row around `before` may hold some on either side.
+    # A row holds the entries of one step: the row around `before` may hold some on either side.
     rows = await connection.fetch(
         "with page as (select seqs, entry_nos, amounts, effective_dates from ledger.posting_list "
         "  where ledger = $1 and number = $2 and last_seq <= coalesce((select min(last_seq) "
@@ -199,14 +202,28 @@ def entry_of(row: Any) -> dict[str, Any]:
 
 # --- balances -----------------------------------------------------------------------------------
 
-# As of a seq: what stands now, less what was posted since.
+# As of a seq: what stands now, less what was posted since. Balances stand at the head; posting lists
+# follow, and what they do not hold yet is in the journal.
 _BALANCES_AT = """
-  with later as (
-    select p.number, sum(u.amount) filter (where u.amount > 0) as debits,
-           -sum(u.amount) filter (where u.amount < 0) as credits
+  with followed as (
+    select coalesce(max(seq), 0) as seq from ledger.projection where ledger = $1 and name = 'history'),
+  entry as (
+    select p.number, u.amount
       from ledger.posting_list p, unnest(p.seqs, p.amounts) as u (seq, amount)
      where p.ledger = $1 and p.last_seq > $2 and u.seq > $2
-     group by p.number)
+    union all
+    select a.number, case e.entry ->> 'side' when 'debit' then 1 else -1 end
+             * (e.entry ->> 'amount')::bigint
+      from ledger.journal j
+           cross join jsonb_array_elements(convert_from(j.bytes, 'UTF8')::jsonb -> 'entries')
+             as e (entry)
+           join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account'
+     where j.ledger = $1 and j.seq > greatest($2, (select seq from followed))
+       and j.event_type = 'transaction.posted'),
+  later as (
+    select number, sum(amount) filter (where amount > 0) as debits,
+           -sum(amount) filter (where amount < 0) as credits
+      from entry group by number)
   select a.account, a.currency, a.gl_code, a.account_class, a.custodial,
          b.debits - coalesce(l.debits, 0) as debits, b.credits - coalesce(l.credits, 0) as credits
     from ledger.account a join ledger.balance b using (ledger, number)

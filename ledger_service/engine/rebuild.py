@@ -8,6 +8,7 @@ the epoch, so that the writer drops what it had loaded and reads again. Then all
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -124,16 +125,24 @@ def derive(connection: psycopg.Connection[Any], ledger: str, seq: int, *, but: s
             )
 
 
-def drift(connection: psycopg.Connection[Any], ledger: str, projection: Projection) -> Outcome:
+def drift(
+    connection: psycopg.Connection[Any],
+    ledger: str,
+    projection: Projection,
+    *,
+    but: Collection[str] = (),
+) -> Outcome:
     """What of a projection differs from the journal; only reads, in the caller's snapshot.
 
-    Errors: `RebuildError` (`ledger_not_open`).
+    `but`: tables left out. Errors: `RebuildError` (`ledger_not_open`).
     """
     session = _Session(connection)
     seq = _position(session, ledger, projection, lock=False)
     differing: dict[str, int] = {}
     places: list[str] = []
     for table in projection.tables:
+        if table.name in but:
+            continue
         keys = session.run(
             f"with {projection.sources}, due_{table.name} ({', '.join(table.columns)}) "
             f"as ({table.rows}) {_difference(table)}",

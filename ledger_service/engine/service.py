@@ -25,10 +25,11 @@ from ledger_service.contract.identifiers import LEDGER
 from ledger_service.contract.service import Health
 from ledger_service.domain.commands import Command, ExpireHold, OpenLedger
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import durability, failpoints, lease, projector, store
+from ledger_service.engine import durability, failpoints, lease, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.checkpoints import CheckpointError, Publisher
 from ledger_service.engine.deciding import Submission
+from ledger_service.engine.projector import Projector
 from ledger_service.engine.proofs import ProofError
 from ledger_service.engine.protocol import (
     ALL_LEDGERS,
@@ -154,20 +155,20 @@ class WriterService:
             finally:
                 connection.terminate()
 
+        projector = Projector(ledger, self._connect)
         writer = LedgerWriter(
             ledger,
             self._connect,
             known_charts(),
             holds_lease,
+            on_commit=projector.take,
             on_close=lambda: self._publish_head(ledger),
         )
         self._writers[ledger] = writer
-        self._tasks[ledger] = asyncio.create_task(self._write(writer))
+        self._tasks[ledger] = asyncio.create_task(self._write(writer, projector))
 
-    async def _write(self, writer: LedgerWriter) -> None:
-        following = asyncio.create_task(
-            projector.follow(writer.ledger, self._connect, lambda: writer.committed_seq)
-        )
+    async def _write(self, writer: LedgerWriter, projector: Projector) -> None:
+        following = asyncio.create_task(projector.follow())
         try:
             await writer.run()
         except LostLease:

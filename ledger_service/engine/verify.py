@@ -146,8 +146,12 @@ def verify_in(
             message = "tally verify has no check for it"
             report.add(row["name"], "", "table_without_check", message)
     heads = connection.execute(
-        "select h.ledger, h.seq, h.root, h.recorded_at, coalesce(v.seq, 0) as verified "
-        "from ledger.head h left join ledger.verified v using (ledger) order by h.ledger"
+        "select h.ledger, h.seq, h.root, h.recorded_at, coalesce(v.seq, 0) as verified, "
+        "least(coalesce(p.seq, 0), h.seq) as followed, "
+        "coalesce(v.history_seq, 0) as followed_before "
+        "from ledger.head h left join ledger.verified v using (ledger) "
+        "left join ledger.projection p on p.ledger = h.ledger and p.name = %s order by h.ledger",
+        [HISTORY.name],
     )
     for head in heads.fetchall():
         if ledger in (None, head["ledger"]):
@@ -164,8 +168,9 @@ def _ledger(
     connection: Connection, report: Report, head: Row, keys: Keys, *, remember: bool
 ) -> None:
     name = head["ledger"]
-    after = 0 if report.full else head["verified"]
-    scope = Scope(connection, report, keys, name, head, after)
+    after, followed_before = (0, 0) if report.full else (head["verified"], head["followed_before"])
+    followed = head["followed"]
+    scope = Scope(connection, report, keys, name, head, after, followed, followed_before)
     for check in CHECKS:
         check.run(scope)
     report.ledgers[name] = head["seq"]

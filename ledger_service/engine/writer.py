@@ -77,9 +77,11 @@ class LedgerWriter:
         holds_lease: Callable[[], Awaitable[bool]],
         limits: Limits = Limits(),  # noqa: B008 - frozen
         *,
+        on_commit: Callable[[Batch], None] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`on_close`: awaited when a period is closed, before anything else is decided."""
+        """`on_commit`: called with each batch that is known to be committed. `on_close`: awaited
+        when a period is closed, before anything else is decided."""
         self.ledger = ledger
         self.committed_seq = 0
         self.epoch = 0
@@ -89,6 +91,7 @@ class LedgerWriter:
         self._charts = charts
         self._holds_lease = holds_lease
         self._limits = limits
+        self._on_commit = on_commit
         self._on_close = on_close
         self._queue: deque[Submission] = deque()
         self._queued = 0
@@ -302,7 +305,7 @@ class LedgerWriter:
         drafts: list[list[Draft]],
     ) -> None:
         batch = rows.batch
-        if batch.journal:
+        if batch.raws:
             try:
                 await store.commit(held.committing, rows, held.epoch)
             except store.ApprovalVoid:
@@ -313,6 +316,8 @@ class LedgerWriter:
             await store.stands_at(held.committing, self.ledger, held.epoch, batch.last_seq)
         held.replication.check()
         self.committed_seq = batch.last_seq
+        if batch.raws and self._on_commit:
+            self._on_commit(batch)
         replays = {
             draft.seq
             for submission, found in zip(submissions, drafts, strict=True)

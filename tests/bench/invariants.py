@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,11 @@ _CHECKS = {
       """,
 }
 """Each gives true where it is broken."""
+_BEHIND = """
+  select h.seq - coalesce(p.seq, 0)
+    from ledger.head h left join ledger.projection p on p.ledger = h.ledger and p.name = 'history'
+   where h.ledger = %(ledger)s
+"""
 
 
 class Acknowledged(msgspec.Struct):
@@ -87,6 +93,8 @@ def check(owner_url: str, ledger: str, answers: Path, *, bulk: bool) -> Acknowle
             for row in _acknowledged(answers, ledger, found, bulk=bulk):
                 copy.write_row(row)
         cursor.execute("analyze acknowledged")
+        while cursor.execute(_BEHIND, {"ledger": ledger}).fetchone() != (0,):
+            time.sleep(0.1)
         for name, sql in _CHECKS.items():
             broken = cursor.execute(sql.encode(), {"ledger": ledger}).fetchall()
             assert not any(value for (value,) in broken), f"broken: {name}"

@@ -64,6 +64,7 @@ class Bench:
         client, processor = target.start(**settled), Processor()
         result = target.finish(client)
         spent, foreign = processor.spent()
+        behind = _history_lag(target)
         found = invariants.check(target.services.owner_url, LEDGER, answers, bulk=bulk > 0)
         assert not found.refused, f"{found.refused} were not committed"
         per_s = found.transactions / result.seconds
@@ -79,6 +80,7 @@ class Bench:
                 f"{part}_us": round(spent[part] / found.transactions * 1e6, 1)
                 for part in ("api", "writer", "postgres")
             },
+            "behind": behind,
             # Includes the client, which has ended: some hundredths. With more than a tenth no rate is worth keeping.
             "foreign": round(foreign, 2),
         }
@@ -100,7 +102,7 @@ def measure_bursts(bench: Bench, target: House, accounts: int) -> None:
     bench.say(tpcb_per_s=tpcb)
     print("\n" + "  ".join(f"{name:>9}" for name in
         ("workload", "in one", "lines", "per s", "p50 ms", "p99 ms", "p99.9 ms", "api us",
-         "writer us", "PG us", "foreign")))  # fmt: skip
+         "writer us", "PG us", "behind", "foreign")))  # fmt: skip
     bench.run(target, 1000, "uniform", accounts=accounts, seconds=2)  # warms everything up
     bench.runs.clear()
     no_op = measure_no_op(bench, target)

@@ -6,14 +6,13 @@ constraint on keys) is broken together with it, or the sabotage would do no harm
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 
 import msgspec
 
 from ledger_service.domain.book import Replay
-from ledger_service.engine import deciding, durability, store, writer
+from ledger_service.engine import deciding, durability, failpoints, store, writer
 
 
 def answer_before_commit() -> None:
@@ -27,7 +26,7 @@ def answer_before_commit() -> None:
             for submission, found in zip(submissions, drafts, strict=True)
         ]
         self._answer(submissions, verdicts)
-        if rows.batch.journal:
+        if rows.batch.raws:
             await store.commit(held.committing, rows, held.epoch)
         self.committed_seq = rows.batch.last_seq
 
@@ -36,19 +35,51 @@ def answer_before_commit() -> None:
 
 def commit_in_pieces() -> None:
     """Each statement of a batch is durable by itself."""
-    commit = store.commit
+    of_batch = (
+        (
+            "update ledger.head set seq = $4, root = $5, recorded_at = $6::text::timestamptz "
+            "where ledger = $1 and epoch = $2 and seq = $3 returning true"
+        ),
+        (
+            "insert into ledger.journal select $1, $2 + n.place, n.event_type, "
+            "$3::text::timestamptz, n.bytes, n.leaf_hash from unnest($4::text[], $5::bytea[], "
+            "$6::bytea[]) with ordinality as n (event_type, bytes, leaf_hash, place)"
+        ),
+        (
+            "insert into ledger.idempotency select n.digest, $1, n.seq, n.request_hash "
+            "from unnest($2::bytea[], $3::bigint[], $4::bytea[]) as n (digest, seq, request_hash)"
+        ),
+        (
+            "update ledger.balance b set debits = n.debits, credits = n.credits, version = n.version "
+            "from unnest($2::text::bigint[], $3::text::bigint[], $4::text::numeric[], "
+            "$5::text::numeric[]) as n (number, version, debits, credits) "
+            "where b.ledger = $1 and b.number = n.number"
+        ),
+    )
 
-    async def without_transaction(connection, rows, epoch):
-        class Piecewise:
-            def __getattr__(self, name):
-                return getattr(connection, name)
+    async def commit(connection, rows, epoch):
+        batch, balances = rows.batch, rows.balances
+        head, journal, keys, moved = of_batch
+        failpoints.reach("commit.before_begin")
+        if not await connection.fetchval(
+            head, batch.ledger, epoch, batch.first_seq, batch.last_seq, rows.root, batch.recorded_at
+        ):
+            raise store.Fenced
+        failpoints.reach("commit.in_flight")
+        await connection.execute(
+            journal, batch.ledger, batch.first_seq, batch.recorded_at, batch.types, batch.raws,
+            batch.leaf_hashes,
+        )  # fmt: skip
+        await connection.execute(
+            keys, batch.ledger, batch.digests, batch.key_seqs, batch.request_hashes
+        )
+        failpoints.reach("commit.before_commit")
+        columns = (balances[0], balances[2], balances[3], balances[4])
+        await connection.execute(moved, batch.ledger, *map(store.array, columns))
+        await store._write_records(connection, rows)
+        failpoints.reach("commit.after_commit")
 
-            def transaction(self):
-                return contextlib.AsyncExitStack()
-
-        await commit(Piecewise(), rows, epoch)
-
-    store.commit = without_transaction
+    store.commit = commit
 
 
 def retry_blindly() -> None:

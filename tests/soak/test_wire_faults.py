@@ -19,8 +19,10 @@ from tests.servers import LedgerDatabase
 from tests.soak.proxy import Proxy, before_the_writer
 from tests.soak.writers import offer, writing
 
-COMMIT_SENT = b"COMMIT;\0"
-COMMITTED = b"C\0\0\0\x0bCOMMIT\0"
+SENT = {"one statement": b"transaction.posted", "several": b"COMMIT;\0"}
+"""What the writer says last of a commit. A batch with an account to open takes several statements."""
+DONE = {"one statement": b"D\0\0\0\x0b\0\x01\0\0\0\x01\x01", "several": b"C\0\0\0\x0bCOMMIT\0"}
+"""How PostgreSQL says that it is durable: the row with true; the end of COMMIT."""
 
 
 def pay(key: str):
@@ -46,9 +48,10 @@ async def through(database: LedgerDatabase) -> AsyncIterator[tuple[Proxy, str]]:
         yield proxy, parts._replace(netloc=netloc).geturl()
 
 
+@pytest.mark.parametrize("statements", SENT)
 @pytest.mark.parametrize("cut", ["commit lost", "answer lost"])
 async def test_an_ambiguous_commit_is_resolved_and_never_doubled(
-    ledger_database: LedgerDatabase, cut: str
+    ledger_database: LedgerDatabase, cut: str, statements: str
 ) -> None:
     """The writer can't know which of the two it was; PostgreSQL can."""
     from ledger_service.domain.commands import OpenAccount
@@ -57,23 +60,25 @@ async def test_an_ambiguous_commit_is_resolved_and_never_doubled(
     owner = await asyncpg.connect(ledger_database.owner_url)
     await store.create_head(owner, LEDGER)
     await owner.close()
-    accounts = [OpenAccount(account, "USD", "key_test") for account in ACCOUNTS[:2]]
+    accounts = [OpenAccount(account, "USD", "key_test") for account in ACCOUNTS[:7]]
     async with through(ledger_database) as (proxy, url), writing(url) as writer:
-        await offer(writer, OPENING, *accounts)
+        await offer(writer, OPENING, *accounts[:2])
         seqs = []
         for number in range(5):
             if cut == "answer lost":
-                proxy.cut_answer = lambda data: COMMITTED in data
+                proxy.cut_answer = lambda data: DONE[statements] in data
             else:
-                proxy.cut_request = lambda data: COMMIT_SENT in data
+                proxy.cut_request = lambda data: SENT[statements] in data
             answers = [offer(writer, pay(f"{number}-{item}")) for item in range(3)]
+            if statements == "several":
+                answers.append(offer(writer, accounts[2 + number]))
             for (verdict,) in await asyncio.wait_for(asyncio.gather(*answers), 30):
                 assert isinstance(verdict, Committed), verdict
                 assert not verdict.replayed
                 seqs.append(verdict.seq)
         assert proxy.cuts == 5
         assert writer.epoch == 6
-    assert sorted(seqs) == list(range(min(seqs), min(seqs) + 15))
+    assert sorted(seqs) == list(range(min(seqs), min(seqs) + len(seqs)))
     assert await count(ledger_database) == 15
     assert verify(ledger_database.owner_url, None, full=True).findings == []
 

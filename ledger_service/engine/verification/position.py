@@ -6,9 +6,11 @@ from ledger_service.engine.verification.journal import MONEY
 from ledger_service.engine.verification.report import Scope
 
 _POSITION = """
-  insert into ledger.verified (ledger, seq, root) values (%(ledger)s, %(seq)s, %(root)s)
+  insert into ledger.verified (ledger, seq, root, history_seq)
+  values (%(ledger)s, %(seq)s, %(root)s, %(followed)s)
   on conflict (ledger) do update
-     set seq = excluded.seq, root = excluded.root, verified_at = clock_timestamp()
+     set seq = excluded.seq, root = excluded.root, history_seq = excluded.history_seq,
+         verified_at = clock_timestamp()
 """
 _BALANCES = """
   insert into ledger.verified_balance (

@@ -93,6 +93,10 @@ class Scope(msgspec.Struct):
     """The ledger's row of ledger.head."""
     after: int
     """`seq` that was verified before; 0 in a full run."""
+    followed: int
+    """`seq` at which the history stands."""
+    followed_before: int
+    """... and stood when that was verified before; 0 in a full run."""
     fold: Fold = msgspec.field(default_factory=Fold)
 
     def add(
@@ -103,5 +107,11 @@ class Scope(msgspec.Struct):
 
     @property
     def parameters(self) -> Row:
-        """What the SQL of checks may name: ledger, after, seq."""
-        return {"ledger": self.ledger, "after": self.after, "seq": self.head["seq"]}
+        """What the SQL of checks may name: ledger, after, seq, followed, followed_before."""
+        return {
+            "ledger": self.ledger,
+            "after": self.after,
+            "seq": self.head["seq"],
+            "followed": self.followed,
+            "followed_before": self.followed_before,
+        }

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from ledger_service.domain.commands import OpenAccount
-from ledger_service.engine import store
+from ledger_service.engine import projector, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.client import LedgerClient
 from ledger_service.engine.writer import LedgerWriter, Limits
@@ -101,6 +101,15 @@ async def local_writer(database: LedgerDatabase, **limits: int) -> AsyncIterator
     finally:
         writer.stop()
         await asyncio.wait_for(running, 20)
+
+
+async def follow(database: LedgerDatabase) -> None:
+    """Bring the history to the head, as the writer's service does, with its role."""
+    connection = await asyncpg.connect(database.url("writer"))
+    head = await connection.fetchval("select seq from ledger.head")
+    while await projector.step(connection, LEDGER) < head:
+        pass
+    await connection.close()
 
 
 def wait_until(check: Callable[[], bool], seconds: float = 30) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-import asyncpg
 import psycopg
 import pytest
 
 from ledger_service.domain.commands import AttestDay, OpenAccount
-from ledger_service.engine import projector
 from ledger_service.engine.projections import PROJECTIONS
 from ledger_service.engine.rebuild import Outcome, RebuildError, rebuild
 from ledger_service.engine.verify import verify
 from ledger_service.engine.writer import LedgerWriter
-from tests.integration.engine.conftest import LEDGER, local_writer
+from tests.integration.engine.conftest import LEDGER, follow, local_writer
 from tests.integration.engine.test_verification import tamper
 from tests.integration.engine.test_writer import A, B, opened, submit
 from tests.ledger_book import capturing, holding, posting, voiding
@@ -26,10 +24,10 @@ DAMAGE = {
     "holds": {"hold": "update ledger.hold set amounts[1] = 1, state = 'open'"},
     "periods": {"period": "update ledger.period set day = day + 1"},
     "balances": {"balance": "update ledger.balance set debits = debits + 1 where debits > 0"},
-    "posting_lists": {"posting_list": "update ledger.posting_list set amounts[2] = 7"},
     "idempotency": {"idempotency": "delete from ledger.idempotency where seq % 2 = 0"},
     "reversals": {"reversal": "insert into ledger.reversal values ('simulated', 6, 7)"},
     "history": {
+        "posting_list": "update ledger.posting_list set amounts[2] = 7",
         "recorded_day": "update ledger.recorded_day set first_seq = first_seq + 1",
         "day_delta": "delete from ledger.day_delta where credits > 0",
         "value_dated_entry": "update ledger.value_dated_entry set amount = amount + 1",
@@ -42,15 +40,6 @@ DAMAGE = {
 def rebuilt(database: LedgerDatabase, name: str) -> Outcome:
     with psycopg.connect(database.owner_url, autocommit=True) as connection:
         return rebuild(connection, LEDGER, name)
-
-
-async def follow(database: LedgerDatabase) -> None:
-    """As the writer's service does, with its role."""
-    connection = await asyncpg.connect(database.url("writer"))
-    head = await connection.fetchval("select seq from ledger.head")
-    while await projector.step(connection, LEDGER) < head:
-        pass
-    await connection.close()
 
 
 def transfers(first: int, count: int) -> list:

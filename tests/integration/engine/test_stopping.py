@@ -17,7 +17,7 @@ from ledger_service.engine.verification import remedies
 from ledger_service.engine.verifier_service import Verifier
 from ledger_service.engine.verify import Keys, verify, verify_new
 from tests.integration.engine import populated
-from tests.integration.engine.conftest import LEDGER, local_writer
+from tests.integration.engine.conftest import LEDGER, follow, local_writer
 from tests.integration.engine.test_verification import ONE_CENT, tamper
 from tests.integration.engine.test_writer import A, B, opened, submit
 from tests.ledger_api import KEYS as SETTINGS
@@ -50,6 +50,7 @@ async def test_an_incremental_run_goes_on_from_what_it_remembers(
         assert (report.findings, report.ledgers) == ([], {LEDGER: 605})
         assert "bytes_changed" in {f.code for f in verify(url).findings}
         await post(writer, "c")
+        await follow(ledger_database)
         changes = {
             "ledger.balance": ONE_MORE,
             "ledger.posting_list": "update ledger.posting_list set amounts[1] = 7 where last_seq = 606",
@@ -102,6 +103,7 @@ async def test_drift_of_a_projection_is_rebuilt_and_writing_goes_on(
     async with local_writer(ledger_database) as writer:
         await opened(writer)
         await post(writer, "a")
+        await follow(ledger_database)
         change = "update ledger.posting_list set amounts[1] = 7"
         tamper(postgres.admin_url, ledger_database, change)
         report = verify(url)

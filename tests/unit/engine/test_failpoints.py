@@ -29,25 +29,23 @@ def test_every_place_is_called_once_and_every_call_is_listed() -> None:
 
 
 def test_an_armed_place_fails_from_its_time_on_and_no_other_does() -> None:
-    failpoints.reach("commit.after_copy")
-    failpoints.arm("commit.after_copy=error@3")
-    failpoints.reach("commit.after_copy")
+    failpoints.reach("commit.in_flight")
+    failpoints.arm("commit.in_flight=error@3")
+    failpoints.reach("commit.in_flight")
     failpoints.reach("commit.before_begin")
-    failpoints.reach("commit.after_copy")
-    with pytest.raises(failpoints.FailpointError, match=r"commit\.after_copy"):
-        failpoints.reach("commit.after_copy")
+    failpoints.reach("commit.in_flight")
+    with pytest.raises(failpoints.FailpointError, match=r"commit\.in_flight"):
+        failpoints.reach("commit.in_flight")
 
 
-@pytest.mark.parametrize(
-    "text", ["nowhere=kill", "commit.after_copy=dance", "answer.before=kill@x"]
-)
+@pytest.mark.parametrize("text", ["nowhere=kill", "commit.in_flight=dance", "answer.before=kill@x"])
 def test_what_is_not_listed_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match="is no failpoint"):
         failpoints.arm(text)
 
 
 def test_a_service_outside_of_demo_and_test_refuses_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TALLYSTICK_FAILPOINTS", "commit.after_copy=kill")
+    monkeypatch.setenv("TALLYSTICK_FAILPOINTS", "commit.in_flight=kill")
     for name in ("production", "staging"):
         monkeypatch.setenv("TALLYSTICK_ENV", name)
         with pytest.raises(ValueError, match="TALLYSTICK_FAILPOINTS"):

@@ -1,0 +1,153 @@
+"""Rows of what follows the journal, from batches as they were decided.
+
+The same rows as the SQL of `projections.HISTORY` makes of the journal; verification compares them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from ledger_service.engine import copy_format
+from ledger_service.engine.batch import Batch, Postings
+from ledger_service.engine.store import array
+
+_ROWS_AT_ONCE = 1024
+"""Made before the writer, whose processor this is, gets it again."""
+
+_ADD_TO_DAYS = (
+    "insert into ledger.day_delta as t "
+    "(ledger, number, effective_date, recorded_date, debits, credits) "
+    "select $1, n.number, n.day, $2, n.debits, n.credits "
+    "from unnest($3::text::bigint[], $4::text[]::date[], $5::text::numeric[], $6::text::numeric[]) "
+    "as n (number, day, debits, credits) "
+    "on conflict (ledger, number, effective_date, recorded_date) do update "
+    "set debits = t.debits + excluded.debits, credits = t.credits + excluded.credits"
+)
+
+
+async def write(connection: Any, batches: Sequence[Batch]) -> None:
+    """Write what follows from batches that come one after the other, recorded on one day.
+
+    In the caller's transaction, which moves the history's position.
+    """
+    ledger, recorded_date = batches[0].ledger, batches[0].recorded_date
+    day = dt.date.fromisoformat(recorded_date)
+    await connection.execute(
+        "insert into ledger.recorded_day values ($1, $2, $3) on conflict do nothing",
+        ledger,
+        day,
+        batches[0].first_seq + 1,
+    )
+    postings = _together(batches)
+    await _copy(connection, "posting_list", await _posting_rows(ledger, postings))
+    if sums := await _day_sums(postings):
+        numbers, days, debited, credited = zip(*sums, strict=True)
+        await connection.execute(
+            _ADD_TO_DAYS, ledger, day, array(numbers), days, array(debited), array(credited)
+        )
+    for table, records in (
+        ("value_dated_entry", _value_dated(ledger, recorded_date, postings)),
+        ("transaction", _transactions(ledger, batches)),
+        ("transaction_metadata", _metadata(ledger, batches)),
+    ):
+        if records:
+            await connection.copy_records_to_table(table, schema_name="ledger", records=records)
+
+
+def _together(batches: Sequence[Batch]) -> dict[int, Postings]:
+    """The entries of all batches, by number of the account."""
+    if len(batches) == 1:
+        return batches[0].postings
+    found: dict[int, Postings] = {}
+    for batch in batches:
+        for number, columns in batch.postings.items():
+            known = found.get(number)
+            if known is None:
+                known = found[number] = ([], [], [], [])
+            for n, column in enumerate(columns):
+                known[n].extend(column)  # type: ignore[arg-type] # each into its own kind
+    return found
+
+
+async def _posting_rows(ledger: str, postings: dict[int, Postings]) -> list[bytes]:
+    """One row per account moved: its entries."""
+    row, rows = copy_format.PostingRow(ledger), []
+    for number, (seqs, entry_nos, amounts, days) in postings.items():
+        rows.append(row.encode(number, seqs, entry_nos, amounts, [*map(_day_number, days)]))
+        if len(rows) % _ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return rows
+
+
+async def _day_sums(postings: dict[int, Postings]) -> list[tuple[int, str, int, int]]:
+    """By account and effective date: account, date, debits, credits."""
+    sums: list[tuple[int, str, int, int]] = []
+    for number, (_, _, amounts, days) in postings.items():
+        by_day = {days[0]: amounts}
+        if days.count(days[0]) != len(days):
+            by_day = {day: [] for day in days}
+            for day, amount in zip(days, amounts, strict=True):
+                by_day[day].append(amount)
+        for day, found in by_day.items():
+            debited = sum(amount for amount in found if amount > 0)
+            sums.append((number, day, debited, debited - sum(found)))
+        if len(sums) % _ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return sums
+
+
+def _value_dated(
+    ledger: str, recorded_date: str, postings: dict[int, Postings]
+) -> list[tuple[Any, ...]]:
+    """Entries that count for another day than the one on which they were recorded."""
+    return [
+        (ledger, number, dt.date.fromisoformat(day), seq, entry_no, amount)
+        for number, columns in postings.items()
+        if columns[3].count(recorded_date) != len(columns[3])
+        for seq, entry_no, amount, day in zip(*columns, strict=True)
+        if day != recorded_date
+    ]
+
+
+def _transactions(ledger: str, batches: Sequence[Batch]) -> list[tuple[Any, ...]]:
+    """What transactions are looked for by."""
+    moment = functools.lru_cache(maxsize=4096)(dt.datetime.fromisoformat)
+    return [
+        (
+            ledger,
+            event.seq,
+            moment(event.effective_at),
+            event.kind,
+            event.context.channel,
+            event.context.counterparty,
+            event.context.rail_reference,
+        )
+        for batch in batches
+        for event in batch.posted
+    ]
+
+
+def _metadata(ledger: str, batches: Sequence[Batch]) -> list[tuple[str, str, str, int]]:
+    return [
+        (ledger, key, value, event.seq)
+        for batch in batches
+        for event in batch.posted
+        if event.metadata
+        for key, value in event.metadata.items()
+    ]
+
+
+@functools.lru_cache(maxsize=4096)
+def _day_number(text: str) -> int:
+    return copy_format.day_number(dt.date.fromisoformat(text))
+
+
+async def _copy(connection: Any, table: str, rows: list[bytes]) -> None:
+    if rows:
+        await connection.copy_to_table(
+            table, schema_name="ledger", source=copy_format.stream(rows), format="binary"
+        )

@@ -1,0 +1,97 @@
+"""A commit is whole or not at all: only from where the writer left the ledger, and left its balances."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from ledger_service.domain.book import Book
+from ledger_service.domain.memory import lacks_of
+from ledger_service.engine import store
+from ledger_service.engine.batch import Batch
+from ledger_service.engine.charts import known_charts
+from ledger_service.engine.deciding import Submission, decide_all
+from ledger_service.engine.writer import deadline_in
+from tests.integration.engine.conftest import LEDGER, local_writer
+from tests.integration.engine.test_writer import A, B, opened, submit
+from tests.ledger_book import posting
+from tests.servers import LedgerDatabase
+
+
+@contextlib.asynccontextmanager
+async def decided(
+    database: LedgerDatabase,
+) -> AsyncIterator[tuple[asyncpg.Connection, store.Rows, int]]:
+    """A ledger with three transactions; its writer's connection, a fourth as rows, and the epoch."""
+    async with local_writer(database) as writer:
+        await opened(writer)
+        await submit(writer, *(posting(f"k{n}", (A, 5), (B, -5)) for n in range(3)))
+    connection = await asyncpg.connect(database.url("writer"))
+    epoch, book, tree = await store.take_over(connection, LEDGER, known_charts())
+    try:
+        yield connection, await _rows(connection, book, tree), epoch
+    finally:
+        await connection.close()
+
+
+async def _rows(connection: asyncpg.Connection, book: Book, tree) -> store.Rows:
+    commands = [posting("k4", (A, 5), (B, -5))]
+    await store.load(connection, book, lacks_of(book, commands))
+    batch = Batch(book, tree)
+    answer = asyncio.get_running_loop().create_future()
+    asked = Submission(
+        commands, linked=False, deadline=deadline_in(9), in_doubt=False, with_events=False,
+        answer=answer,
+    )  # fmt: skip
+    await decide_all(book, batch, [asked])
+    return store.Rows(batch)
+
+
+async def state(connection: asyncpg.Connection) -> tuple[object, ...]:
+    """Head, number of events and keys, sum of debits."""
+    return tuple(
+        await connection.fetchrow(
+            "select h.seq, h.root, h.epoch, (select count(*) from ledger.journal), "
+            "(select count(*) from ledger.idempotency), (select sum(debits) from ledger.balance) "
+            "from ledger.head h"
+        )
+    )
+
+
+async def test_it_is_written_whole_from_where_the_ledger_stands(
+    ledger_database: LedgerDatabase,
+) -> None:
+    async with decided(ledger_database) as (connection, rows, epoch):
+        before = await state(connection)
+        await store.commit(connection, rows, epoch)
+        after = await state(connection)
+    assert (before[0], before[3:]) == (8, (8, 3, 15))
+    assert (after[0], after[3:]) == (9, (9, 4, 20))
+
+
+@pytest.mark.parametrize("behind", ["epoch", "seq"])
+async def test_a_writer_that_was_passed_writes_nothing(
+    ledger_database: LedgerDatabase, behind: str
+) -> None:
+    async with decided(ledger_database) as (connection, rows, epoch):
+        before = await state(connection)
+        if behind == "seq":
+            rows.batch.first_seq -= 1
+        with pytest.raises(store.Fenced):
+            await store.commit(connection, rows, epoch - 1 if behind == "epoch" else epoch)
+        assert await state(connection) == before
+
+
+async def test_a_balance_that_others_moved_stops_the_whole_commit(
+    ledger_database: LedgerDatabase,
+) -> None:
+    async with decided(ledger_database) as (connection, rows, epoch):
+        await connection.execute("update ledger.balance set version = 2")
+        before = await state(connection)
+        with pytest.raises(asyncpg.RaiseError, match="0 of 2 balances"):
+            await store.commit(connection, rows, epoch)
+        assert await state(connection) == before
