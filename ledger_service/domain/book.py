@@ -44,6 +44,7 @@ from ledger_service.domain.commands import (
     PostTransaction,
     ReverseTransaction,
 )
+from ledger_service.domain.decisions import When
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.domain.hold import Hold, State, hold
 from ledger_service.domain.opening import (
@@ -101,13 +102,15 @@ class Book:
         self._now: dt.datetime | None = None
         self.now_text = ""
         """Canonical text of the moment at which a command is decided."""
+        self.present: When | None = None
+        """When what is decided now counts; the same for all commands of a moment."""
 
     # --- deciding -----------------------------------------------------------------------------
 
     def decide(self, command: Command, now: dt.datetime) -> Decision:
         """What `command` leads to at the time `now`. Changes nothing that a caller can see."""
         if now is not self._now:
-            self._now, self.now_text = now, events.timestamp(now)
+            self._now, self.now_text, self.present = now, events.timestamp(now), None
         recorded_at = max(self.now_text, self.recorded_at)
         if not isinstance(command, KEYED):
             return self._decide_keyless(command, now, recorded_at)
@@ -236,6 +239,7 @@ class Book:
             self.terms = terms_of(event, self.charts)
         else:
             self.periods.apply(event)
+            self.present = None
 
     def touched(self, event: JournalEvent) -> Iterable[str]:
         """The accounts that an event will move, posted or pending; some may be named twice."""

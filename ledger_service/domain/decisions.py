@@ -28,7 +28,6 @@ from ledger_service.domain.exchange import check_rate
 from ledger_service.domain.limits import (
     check_accounts,
     check_limits,
-    posting_moves,
     shortfall_entries,
 )
 from ledger_service.domain.opening import Terms
@@ -66,7 +65,7 @@ def post(
         or _check_corrected(book, command)
     )
     if not problem and not command.imposed:
-        problem = check_limits(posting_moves(entries), book.accounts)
+        problem = check_limits(entries, book.accounts)
     if problem or isinstance(when, Refusal):
         return problem or refusal("bad_effective_at")
     if command.imposed:
@@ -109,9 +108,7 @@ def reverse(
         return problem
     entries = reversing_entries(source, amount)
     when = when_it_counts(book, terms, None, now)
-    problem = check_accounts(entries, book.accounts) or check_limits(
-        posting_moves(entries), book.accounts
-    )
+    problem = check_accounts(entries, book.accounts) or check_limits(entries, book.accounts)
     if problem or isinstance(when, Refusal):
         return problem or refusal("bad_effective_at")
     original = source.event.context
@@ -182,6 +179,8 @@ def when_it_counts(
     What the outside world imposes is booked all the same: it then counts from now on, which is
     never closed, and keeps the day for which it was imposed as its value date.
     """
+    if effective_at is None and book.present is not None:
+        return book.present
     moment, text = now, book.now_text
     if effective_at is not None:
         parsed = transaction.parse_moment(effective_at)
@@ -193,7 +192,10 @@ def when_it_counts(
     day, business = book.dates(terms, moment, text)
     code = book.periods.why_not(day, is_correction=is_correction)
     if code is None:
-        return When(text, day, business)
+        when = When(text, day, business)
+        if effective_at is None:
+            book.present = when
+        return when
     if not imposed:
         return refusal(code, day=day, first_open_day=book.periods.first_open_day())
     text = book.now_text

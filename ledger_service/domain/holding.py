@@ -23,7 +23,7 @@ from ledger_service.domain.decisions import (
 )
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.domain.hold import Hold
-from ledger_service.domain.limits import check_accounts, check_limits, pending_moves
+from ledger_service.domain.limits import check_accounts, check_limits
 from ledger_service.domain.opening import Terms
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def place_hold(
     problem = (
         problem
         or check_accounts(entries, book.accounts)
-        or check_limits(pending_moves(entries), book.accounts)
+        or check_limits(entries, book.accounts, pending=True)
     )
     if problem:
         return problem

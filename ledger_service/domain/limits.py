@@ -49,47 +49,40 @@ def _why_not(
     return None
 
 
-Moves = Iterable[tuple[str, bool, int, bool]]
-"""Account, whether it is debited, minor units, and whether they are only pending."""
-
-
-def posting_moves(entries: Iterable[Entry]) -> Moves:
-    """What a transaction moves."""
-    return ((entry.account, entry.side == "debit", int(entry.amount), False) for entry in entries)
-
-
-def pending_moves(entries: Iterable[Entry]) -> Moves:
-    """What a hold moves."""
-    return ((entry.account, entry.side == "debit", int(entry.amount), True) for entry in entries)
-
-
-def _changes(moves: Moves, accounts: Mapping[str, Account]) -> dict[str, tuple[int, int]]:
+def _changes(
+    entries: Iterable[Entry], accounts: Mapping[str, Account], *, pending: bool
+) -> dict[str, tuple[int, int]]:
     """Change of each limited account's secured and expected balance.
 
     What is posted counts for both; what is pending lowers the one or raises the other.
     """
     changes: dict[str, tuple[int, int]] = {}
-    for name, is_debit, amount, is_pending in moves:
-        account = accounts[name]
+    for entry in entries:
+        account = accounts[entry.account]
         if account.floor is None and account.ceiling is None:
             continue
-        signed = amount if is_debit == account.debit_normal else -amount
-        secured, expected = changes.get(name, (0, 0))
-        if not is_pending or signed < 0:
+        amount = int(entry.amount)
+        signed = amount if (entry.side == "debit") == account.debit_normal else -amount
+        secured, expected = changes.get(entry.account, (0, 0))
+        if not pending or signed < 0:
             secured += signed
-        if not is_pending or signed > 0:
+        if not pending or signed > 0:
             expected += signed
-        changes[name] = secured, expected
+        changes[entry.account] = secured, expected
     return changes
 
 
-def check_limits(moves: Moves, accounts: Mapping[str, Account]) -> Refusal | None:
-    """Whether no balance moves below its floor or above its ceiling, all moves as a whole.
+def check_limits(
+    entries: Iterable[Entry], accounts: Mapping[str, Account], *, pending: bool = False
+) -> Refusal | None:
+    """Whether no balance moves below its floor or above its ceiling, all entries as a whole.
+
+    `pending`: they are those of a hold.
 
     What is pending against an account counts as gone, what is pending in its favour as come. An
     account that is beyond a limit already may move back towards it.
     """
-    changes = _changes(moves, accounts)
+    changes = _changes(entries, accounts, pending=pending)
     if not changes:
         return None
     for name, (change, _) in changes.items():
@@ -118,7 +111,7 @@ def shortfall_entries(
     What is held stays set aside: a hold that was granted can be captured (P4).
     """
     found: list[Entry] = []
-    for name, (change, _) in _changes(posting_moves(entries), accounts).items():
+    for name, (change, _) in _changes(entries, accounts, pending=False).items():
         account = accounts[name]
         is_customers = account.custodial and not account.debit_normal
         if account.floor is None or change >= 0 or not is_customers:

@@ -68,7 +68,7 @@ class Projector:
             connection = None
             try:
                 connection = await self._connect()
-                at = 0
+                at = await step(connection, self._ledger)
                 while True:
                     self._news.clear()
                     before, at = at, await self._go_on(connection, at)
@@ -94,10 +94,12 @@ class Projector:
         batches = self._contiguous()
         until = batches[-1].last_seq
         async with connection.transaction():
-            if not await _move(connection, self._ledger, at, until):
-                return await _stands_at(connection, self._ledger)
-            await history.write(connection, batches)
-            failpoints.reach("follow.before_commit")
+            was_there = await _move(connection, self._ledger, at, until)
+            if was_there:
+                await history.write(connection, batches)
+                failpoints.reach("follow.before_commit")
+        if not was_there:
+            return await step(connection, self._ledger, at)
         failpoints.reach("follow.after_commit")
         return until
 

@@ -133,6 +133,25 @@ async def test_what_is_not_handed_over_is_derived_and_nothing_is_counted_twice(
     assert differing(ledger_database) == {}
 
 
+async def test_a_ledger_whose_position_is_lost_is_followed_from_its_first_event_on(
+    ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "IDLE_S", 60)
+    async with following(ledger_database) as followed, local_writer(ledger_database) as writer:
+        writer._on_commit = followed.take
+        await opened(writer)
+        connection = await asyncpg.connect(ledger_database.owner_url)
+        await caught_up(ledger_database)
+        await asyncio.sleep(10 * projector.PAUSE_S)  # now it waits for what is handed over
+        await connection.execute("truncate ledger.projection")
+        for table in HISTORY.tables:
+            await connection.execute(f"truncate ledger.{table.name}")
+        await connection.close()
+        await submit(writer, posting("k", (A, 5), (B, -5)))
+        await caught_up(ledger_database)
+    assert differing(ledger_database) == {}
+
+
 async def test_a_projector_that_can_keep_no_more_goes_on_by_the_journal(
     ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
