@@ -26,8 +26,18 @@ _CHECKS = {
          where p.ledger = %(ledger)s group by p.number)
       select count(*) > 0 from ledger.balance b full join fold f using (number)
        where coalesce(b.ledger, %(ledger)s) = %(ledger)s
-         and (b.debits, b.credits, b.version) is distinct from
-             (coalesce(f.debits, 0), coalesce(f.credits, 0), coalesce(f.version, 0))
+         and ((b.debits, b.credits) is distinct from (coalesce(f.debits, 0), coalesce(f.credits, 0))
+              or b.version < coalesce(f.version, 0))
+      """,
+    "pending = what is left of open holds": """
+      with held as (
+        select u.number, sum(u.amount) filter (where u.amount > 0) as debits,
+               -sum(u.amount) filter (where u.amount < 0) as credits
+          from ledger.hold h, unnest(h.numbers, h.amounts) as u (number, amount)
+         where h.ledger = %(ledger)s and h.state = 'open' group by u.number)
+      select count(*) > 0 from ledger.balance b left join held h using (number)
+       where b.ledger = %(ledger)s and (b.pending_debits, b.pending_credits)
+             is distinct from (coalesce(h.debits, 0), coalesce(h.credits, 0))
       """,
     "journal gapless": """
       select (count(*), min(j.seq), max(j.seq)) is distinct from (max(h.seq), 1, max(h.seq))
@@ -37,7 +47,8 @@ _CHECKS = {
     "a key for each transaction": """
       select count(*) > 0
         from (select seq from ledger.journal
-               where ledger = %(ledger)s and event_type = 'transaction.posted') as j
+               where ledger = %(ledger)s
+                 and event_type in ('transaction.posted', 'hold.placed')) as j
         full join (select seq from ledger.idempotency where ledger = %(ledger)s) as i using (seq)
        where i.seq is null or j.seq is null
       """,
@@ -61,6 +72,8 @@ class Acknowledged(msgspec.Struct):
     refused: int
     micros: list[int]
     """What each request took, ascending."""
+    seqs: list[int]
+    """Of what was committed."""
 
     def at(self, share: float) -> float:
         """Milliseconds within which this share of the requests was answered."""
@@ -85,7 +98,7 @@ def check(owner_url: str, ledger: str, answers: Path, *, bulk: bool) -> Acknowle
 
     Errors: AssertionError that names what does not hold.
     """
-    found = Acknowledged(0, 0, [])
+    found = Acknowledged(0, 0, [], [])
     with psycopg.connect(owner_url) as connection, connection.cursor() as cursor:
         cursor.execute("create temporary table acknowledged (digest bytea, seq bigint)")
         with cursor.copy("copy acknowledged from stdin (format binary)") as copy:
@@ -106,7 +119,7 @@ def read_only(answers: Path) -> Acknowledged:
     """What a run of reads was answered. Errors: AssertionError for one that failed."""
     found = list(read_answers(answers))
     assert all(status == 200 for _, status, _, _ in found), "a read failed"
-    return Acknowledged(0, 0, sorted(took for _, _, took, _ in found))
+    return Acknowledged(0, 0, sorted(took for _, _, took, _ in found), [])
 
 
 def _acknowledged(
@@ -123,6 +136,7 @@ def _acknowledged(
         for item, result in enumerate(results):
             if result.status == "committed":
                 found.transactions += 1
+                found.seqs.append(result.seq)
                 yield key_digest(ledger, f"{number:08d}-{item:04}"), result.seq
             else:
                 found.refused += 1

@@ -47,6 +47,8 @@ class Bench:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.figures: dict[str, float] = {}
+        self.seqs: list[int] = []
+        """Of what the last run committed."""
         self.runs: list[dict[str, object]] = []
 
     def run(self, target: House, bulk: int, workload: str, **plan: object) -> float:
@@ -67,9 +69,9 @@ class Bench:
         behind = _history_lag(target)
         found = invariants.check(target.services.owner_url, LEDGER, answers, bulk=bulk > 0)
         assert not found.refused, f"{found.refused} were not committed"
-        per_s = found.transactions / result.seconds
+        per_s, self.seqs = found.transactions / result.seconds, found.seqs
         line = {
-            "workload": workload,
+            "workload": str(plan.get("do") or workload),
             "bulk": bulk or 1,
             "connections": settled["connections"],
             "per_s": round(per_s),
@@ -134,6 +136,16 @@ def measure_no_op(bench: Bench, target: House) -> float:
     with references.no_op(target.folder, answer_bytes=640) as port:
         result = target.finish(target.start(port=port, **plan))
     return result.requests / result.seconds
+
+
+def measure_holds(bench: Bench, target: House, accounts: int) -> None:
+    """Holds by the thousand, and then the capture of each: pairs a second, one after the other."""
+    plan: dict[str, object] = {
+        "path": f"{ROUTES}/commands:batch", "accounts": accounts, "seconds": bench.seconds / 2,
+    }  # fmt: skip
+    placed = bench.run(target, 1000, "uniform", do="hold", **plan)
+    captured = bench.run(target, 1000, "uniform", do="capture", holds=bench.seqs, **plan)
+    bench.say(hold_capture_per_s=1 / (1 / placed + 1 / captured))
 
 
 def measure_reads(bench: Bench, target: House, accounts: int) -> None:
@@ -231,6 +243,7 @@ def main() -> None:
     with scratch() as folder:
         with house(folder / "bursts", accounts=accounts) as target:
             measure_bursts(bench, target, accounts)
+            measure_holds(bench, target, accounts)
             measure_reads(bench, target, accounts)
             if sustained:
                 measure_sustained(bench, target, accounts, sustained)

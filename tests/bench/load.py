@@ -53,6 +53,10 @@ class Plan(msgspec.Struct, frozen=True):
     per_s: float = 0
     """Transactions a second at most; 0: as many as it can."""
     method: str = "POST"
+    do: str = ""
+    """Commands of a batch: hold, or capture. Left out: transactions."""
+    holds: list[int] = []
+    """What is to be captured, each once, whatever the time."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -87,11 +91,12 @@ def pairs(plan: Plan, choose: random.Random) -> Iterator[tuple[str, str]]:
             yield account(found[0]), account(found[1])
 
 
-def transaction(key: str, debited: str, credited: str, amount: int) -> bytes:
-    """A transfer as the API takes it."""
+def transaction(key: str, debited: str, credited: str, amount: int, do: str = "") -> bytes:
+    """A transfer as the API takes it, or a hold as one of several commands."""
     sides = ("debit", debited), ("credit", credited)
     return json.dumps(
         {
+            **({"do": do} if do else {}),
             "idempotency_key": key,
             "kind": "transfer",
             "entries": [
@@ -105,6 +110,8 @@ def transaction(key: str, debited: str, credited: str, amount: int) -> bytes:
 
 def templates(plan: Plan) -> list[bytes]:
     """Whole requests, with NUMBER in their keys."""
+    if plan.do == "capture":
+        return _captures(plan)
     choose = random.Random(plan.first_number)
     accounts = pairs(plan, choose)
     made: list[bytes] = []
@@ -114,12 +121,30 @@ def templates(plan: Plan) -> list[bytes]:
             made.append(_request(plan, path, b""))
             continue
         items = [
-            transaction(f"{NUMBER.decode()}-{item:04}", *next(accounts), choose.randint(1, 99_999))
+            transaction(
+                f"{NUMBER.decode()}-{item:04}", *next(accounts), choose.randint(1, 99_999), plan.do
+            )
             for item in range(max(1, plan.bulk))
         ]
-        body = b'{"transactions":[' + b",".join(items) + b"]}" if plan.bulk else items[0]
-        made.append(_request(plan, plan.path, body))
+        made.append(_request(plan, plan.path, _body(plan, items) if plan.bulk else items[0]))
     return made
+
+
+def _captures(plan: Plan) -> list[bytes]:
+    """Whole requests that capture what was held."""
+    made: list[bytes] = []
+    for start in range(0, len(plan.holds), plan.bulk):
+        items = [
+            b'{"do":"capture","idempotency_key":"%s-%04d","hold":%d}' % (NUMBER, item, hold)
+            for item, hold in enumerate(plan.holds[start : start + plan.bulk])
+        ]
+        made.append(_request(plan, plan.path, _body(plan, items)))
+    return made
+
+
+def _body(plan: Plan, items: list[bytes]) -> bytes:
+    name = b"commands" if plan.do else b"transactions"
+    return b'{"%s":[' % name + b",".join(items) + b"]}"
 
 
 def _request(plan: Plan, path: str, body: bytes) -> bytes:
@@ -146,10 +171,15 @@ class Run:
         self._due = self.began
 
     def next_request(self) -> tuple[int, bytes] | None:
-        """The next one and its number; None when the time is over."""
+        """The next one and its number; None when the time is over, or all is captured."""
+        number = next(self.numbers)
+        if self.plan.holds:
+            if number - self.plan.first_number >= len(self.templates):
+                return None
+            template = self.templates[number - self.plan.first_number]
+            return number, template.replace(NUMBER, b"%08d" % number)
         if time.perf_counter() - self.began >= self.plan.seconds:
             return None
-        number = next(self.numbers)
         template = self.templates[number % len(self.templates)]
         return number, template.replace(NUMBER, b"%08d" % number)
 
