@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 from ledger_service.contract.events import Context, Entry, TransactionPosted
+from ledger_service.contract.rules import Part, Tier
 from ledger_service.domain.book import Book, Decision
 from ledger_service.domain.closing import Books
 from ledger_service.domain.commands import (
@@ -25,6 +26,16 @@ from ledger_service.domain.commands import (
     reverse_transaction,
     void_hold,
 )
+from ledger_service.domain.interest import Accruing, DayBalances
+from ledger_service.domain.rule_commands import (
+    AccrueInterest,
+    CapitalizeInterest,
+    ChargeFee,
+    DeclareRule,
+    accrue_interest,
+    capitalize_interest,
+    charge_fee,
+)
 from ledger_service.engine.charts import known_charts
 
 NOW = dt.datetime(2026, 7, 1, 16, 0, tzinfo=dt.UTC)
@@ -43,6 +54,8 @@ def carry_out(book: Book, command: Command, now: dt.datetime = NOW) -> Decision:
     """Decide, and apply where there is something to apply."""
     if isinstance(command, ClosePeriod):
         book.closings[command.through] = Books([], "00" * 32, [])
+    if isinstance(command, AccrueInterest | CapitalizeInterest):
+        begin_accruing(book, command.rule, command.account)
     decision = book.decide(command, now)
     if isinstance(decision, list):
         for event in decision:
@@ -109,3 +122,57 @@ def capturing(key: str, hold: int, amount: int | None = None, **options: Any) ->
 def voiding(key: str, hold: int) -> VoidHold:
     """A void in the ledger `simulated`."""
     return void_hold("simulated", key, hold=hold, reason="cancelled", actor="key_test")
+
+
+def begin_accruing(book: Book, rule: str, account: str) -> None:
+    """Let the book follow an account's days by a rule, as the engine would load them.
+
+    The first time before anything was posted on it: from then on the book itself keeps them.
+    """
+    if account in book.accounts and rule in book.rules:
+        first = book.rules[rule][0].since
+        by_rule = book.accruals.setdefault(account, {})
+        by_rule.setdefault(rule, Accruing(first, DayBalances(0, {})))
+
+
+def parts(*shares: tuple[str, int]) -> list[Part]:
+    """Parts of a rule from accounts and weights."""
+    return [Part(account, weight) for account, weight in shares]
+
+
+def fee_rule(code: str, *tiers: Tier, **terms: Any) -> DeclareRule:
+    """A fee in USD, in force since June, from the account to our income."""
+    terms = {"debit": parts(("{account}", 1)), "credit": parts(("income:fees", 1)), **terms}
+    return DeclareRule(code, "2026-06-01", "fee", "USD", list(tiers), actor="key_test", **terms)
+
+
+def interest_rule(code: str, rate: str, **terms: Any) -> DeclareRule:
+    """Interest in USD, a year's, in force since June: our expense, payable until capitalized."""
+    terms = {
+        "since": "2026-06-01",
+        "tiers": [Tier(rate=rate)],
+        "day_count": "ACT/365F",
+        "debit": parts(("expense:interest", 1)),
+        "credit": parts(("payable:interest", 1)),
+        **terms,
+    }
+    return DeclareRule(code, kind="interest", currency="USD", actor="key_test", **terms)
+
+
+def charging(key: str, rule: str, account: str, amount: int | None, **options: Any) -> ChargeFee:
+    """A fee in the ledger `simulated`."""
+    text = None if amount is None else str(amount)
+    options = {"actor": "key_test", **options}
+    return charge_fee("simulated", key, rule=rule, account=account, amount=text, **options)
+
+
+def accruing(key: str, rule: str, account: str, through: str, **options: Any) -> AccrueInterest:
+    """An accrual in the ledger `simulated`."""
+    options = {"actor": "key_test", **options}
+    return accrue_interest("simulated", key, rule=rule, account=account, through=through, **options)
+
+
+def capitalizing(key: str, rule: str, account: str, **options: Any) -> CapitalizeInterest:
+    """A capitalization in the ledger `simulated`."""
+    options = {"actor": "key_test", **options}
+    return capitalize_interest("simulated", key, rule=rule, account=account, **options)

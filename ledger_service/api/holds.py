@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from ledger_service.api import posting_bodies
 from ledger_service.api.accounts import BATCH_MAX_BYTES
-from ledger_service.api.posting_bodies import CaptureBody, CommandsBody, HoldBody, VoidBody
+from ledger_service.api.command_items import CommandItem, CommandsBody, item_command
+from ledger_service.api.posting_bodies import CaptureBody, HoldBody, VoidBody
 from ledger_service.api.problems import Problem
 from ledger_service.api.transactions import as_json, post_one, submit_decoded
 from ledger_service.api.verdicts import item
@@ -74,7 +75,8 @@ async def open_holds(
 
 @router.post("/v1/ledgers/{ledger}/commands:batch", max_body_size=BATCH_MAX_BYTES)
 async def batch(ledger: str, who: _Poster, request: Request) -> Response:
-    """Several commands in order, each `do`: post, hold, capture or void; a verdict for each.
+    """Several commands in order, each `do`: post, hold, capture, void, charge, accrue or
+    capitalize; a verdict for each.
 
     `linked`: all of them or none.
     """
@@ -89,7 +91,7 @@ async def batch(ledger: str, who: _Poster, request: Request) -> Response:
 
 def _command(raw: msgspec.Raw, ledger: str, who: Principal) -> Keyed | Problem:
     try:
-        body: Any = posting_bodies.decode(raw, posting_bodies.CommandItem)  # type: ignore[arg-type]
-        return posting_bodies.item_command(body, ledger, who.actor, who.request_id)
+        body: Any = posting_bodies.decode(raw, CommandItem)  # type: ignore[arg-type]
+        return item_command(body, ledger, who.actor, who.request_id)
     except Problem as problem:
         return problem

@@ -17,7 +17,6 @@ from ledger_service.contract.events import AccountStatus, Context, Entry, Rate
 from ledger_service.contract.identifiers import looks_personal
 from ledger_service.domain.commands import (
     CaptureHold,
-    Keyed,
     OpenAccount,
     PlaceHold,
     PostTransaction,
@@ -161,54 +160,6 @@ class VoidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             actor=actor,
             request_id=request_id,
         )
-
-
-class PostItem(
-    TransactionBody, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="post"
-):
-    """A transaction as one of several commands."""
-
-
-class HoldItem(HoldBody, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="hold"):
-    """A hold as one of several commands."""
-
-
-class CaptureItem(
-    CaptureBody,
-    frozen=True,
-    forbid_unknown_fields=True,
-    tag_field="do",
-    tag="capture",
-    kw_only=True,
-):
-    """A capture as one of several commands."""
-
-    hold: int
-
-
-class VoidItem(
-    VoidBody, frozen=True, forbid_unknown_fields=True, tag_field="do", tag="void", kw_only=True
-):
-    """A void as one of several commands."""
-
-    hold: int
-
-
-CommandItem = PostItem | HoldItem | CaptureItem | VoidItem
-
-
-def item_command(body: CommandItem, ledger: str, actor: str, request_id: str) -> Keyed:
-    """The command that an item stands for. Errors: `Problem`."""
-    if isinstance(body, CaptureItem | VoidItem):
-        return body.command(ledger, body.hold, actor, request_id)
-    return body.command(ledger, actor, request_id)
-
-
-class CommandsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Several commands of any kind; each is decoded on its own."""
-
-    commands: list[msgspec.Raw]
-    linked: bool = False
 
 
 class DayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

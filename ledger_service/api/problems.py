@@ -30,13 +30,14 @@ _CODES_BY_STATUS: dict[int, str] = {
     400: "bad_json bad_http",
     401: "unauthenticated bad_credentials demo_identity_refused",
     403: "forbidden session_required",
-    404: "not_found ledger_not_open no_tile unknown_transaction unknown_hold unknown_approval "
+    404: "not_found ledger_not_open no_tile unknown_transaction unknown_hold unknown_rule unknown_approval "
     "unknown_party "
     "unknown_file unknown_reversal unknown_statement_account no_checkpoint",
     405: "method_not_allowed",
     409: "ledger_not_stopped ledger_exists account_exists approval_decided approval_expired maker_is_checker "
     "digest_mismatch duplicate_party party_erased retention_applies in_flight name_taken "
-    "reversal_pending statement_account_conflict hold_ended hold_expired",
+    "reversal_pending statement_account_conflict hold_ended hold_expired currency_declared "
+    "already_accrued",
     413: "body_too_large batch_too_large",
     415: "unsupported_media_type",
     422: "invalid_request bad_text idempotency_conflict personal_data_refused unknown_account "
@@ -50,7 +51,8 @@ _CODES_BY_STATUS: dict[int, str] = {
     "bad_limits bad_status bad_account_id bad_owner bad_context bad_reason "
     "not_by_itself bad_rate rate_missing rate_not_needed too_many_currencies not_through_positions "
     "rate_differs bad_expiry bad_day day_not_over period_closed day_attested period_soft_closed "
-    "period_not_closed account_has_holds unknown_corrected hold_exceeded "
+    "bad_currency bad_rule_code bad_rule not_of_this_kind rule_not_in_force nothing_due "
+    "amount_too_large is_interest period_not_closed account_has_holds unknown_corrected hold_exceeded "
     "bad_effective_at not_whole_minor_units bad_party unknown_field reason_not_allowed "
     "reversal_refused_by_policy bad_statement",
     429: "sign_in_locked busy",

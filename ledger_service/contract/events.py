@@ -17,13 +17,15 @@ from typing import Literal
 
 import msgspec
 
+from ledger_service.contract.context import Context
+from ledger_service.contract.rules import Applied, DayCount, Part, Rounding, Tier, Tiering
+
 SCHEMA_VERSION = 1
 EVENT_MAX_BYTES = 60 * 1024
 """Kafka's and the tile format's limits leave room above this."""
 
 Side = Literal["debit", "credit"]
 AccountClass = Literal["asset", "liability", "equity", "income", "expense"]
-Channel = Literal["ach", "wire", "instant", "card", "cash", "check", "internal"]
 AccountStatus = Literal["open", "debits_frozen", "credits_frozen", "frozen", "closed"]
 
 
@@ -34,21 +36,6 @@ class Entry(msgspec.Struct, frozen=True):
     side: Side
     amount: str
     currency: str
-
-
-class Context(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the outside world calls this movement; every field is a token, a code or a party id."""
-
-    channel: Channel = "internal"
-    counterparty: str | None = None
-    """Opaque token of the other side (a party id, an account id of ours, or a keyed hash)."""
-    counterparty_bank: str | None = None
-    counterparty_country: str | None = None
-    """ISO 3166-1 alpha-2."""
-    rail_reference: str | None = None
-    """The reference that the bank's statement will carry."""
-    conductor: str | None = None
-    """Party id of the person who handed over or took the cash, where that is not the owner."""
 
 
 def _version() -> int:
@@ -149,6 +136,8 @@ class TransactionPosted(_Event, frozen=True, tag="transaction.posted", kw_only=T
     """Common id of the transactions of one linked batch."""
     approval: str | None = None
     """Id of the approval row that this transaction consumed (P12)."""
+    applied: Applied | None = None
+    """The posting rule that gave its amounts."""
 
 
 class HoldPlaced(_Event, frozen=True, tag="hold.placed", kw_only=True):
@@ -234,6 +223,51 @@ class DayAttested(_Event, frozen=True, tag="day.attested", kw_only=True):
     """What attests it, e.g. the id of a statement."""
 
 
+class CurrencyDeclared(_Event, frozen=True, tag="currency.declared", kw_only=True):
+    """The ledger keeps a currency of its own from here on."""
+
+    currency: str
+    """Four or more signs, so never one of ISO 4217."""
+    exponent: int
+    """Decimal places of its minor unit, 0 to 9."""
+
+
+class RuleDeclared(_Event, frozen=True, tag="rule.declared", kw_only=True):
+    """How a fee or interest is worked out from a day on: an auditor needs nothing else.
+
+    A later version takes the place of the ones before from its own first day on.
+    """
+
+    rule: str
+    version: int
+    """1, 2, 3 ... of this rule."""
+    since: str
+    """The first day on which it is in force."""
+    kind: Literal["fee", "interest"]
+    currency: str
+    tiers: list[Tier]
+    """Ascending. Below the first one nothing is due."""
+    tiering: Tiering = "graduated"
+    minimum: str | None = None
+    """Of a fee, minor units."""
+    maximum: str | None = None
+    rounding: Rounding = "half_even"
+    day_count: DayCount | None = None
+    balances: Literal["positive", "negative"] = "positive"
+    """Which balances bear interest: those on the account's normal side, or those on the other."""
+    debit: list[Part]
+    """Each side is split by largest remainder, ties to the first."""
+    credit: list[Part]
+
+
+class RuleWithdrawn(_Event, frozen=True, tag="rule.withdrawn", kw_only=True):
+    """From a day on, a posting rule is in force no more."""
+
+    rule: str
+    version: int
+    since: str
+
+
 JournalEvent = (
     LedgerOpened
     | AccountOpened
@@ -245,6 +279,9 @@ JournalEvent = (
     | PeriodClosed
     | PeriodReopened
     | DayAttested
+    | CurrencyDeclared
+    | RuleDeclared
+    | RuleWithdrawn
 )
 
 

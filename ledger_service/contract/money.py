@@ -32,6 +32,10 @@ EXPONENTS: dict[str, int] = {
 }
 """Decimal places of each currency's minor unit."""
 
+OWN_CURRENCY = r"[A-Z][A-Z0-9]{3,11}"
+"""What a ledger may call a currency that it declares: never three letters, which are ISO 4217's."""
+MAX_EXPONENT = 9
+
 _DIGITS = re.compile(r"[1-9][0-9]{0,18}\Z")
 
 Rounding = Literal["reject", "half_even"]

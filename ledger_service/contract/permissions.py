@@ -26,6 +26,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
         "api.use": "integrator operator approver analyst compliance auditor administrator service",
         "ledgers.read": "integrator operator approver analyst compliance auditor administrator service",
         "ledgers.open": "integrator administrator",
+        "ledgers.declare": "integrator administrator",
         "ledgers.resume": "operator",
         "accounts.open": "integrator administrator",
         "accounts.freeze": "compliance operator",

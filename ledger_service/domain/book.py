@@ -24,9 +24,11 @@ from ledger_service.contract.events import (
     HoldReleased,
     JournalEvent,
     LedgerOpened,
+    RuleDeclared,
+    RuleWithdrawn,
     TransactionPosted,
 )
-from ledger_service.domain import closing, decisions, holding, legs, limits
+from ledger_service.domain import applying, closing, decisions, declaring, holding, legs, limits
 from ledger_service.domain.account import Account, from_event, limits_are_sound, parse_limit
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.closing import Books
@@ -43,20 +45,28 @@ from ledger_service.domain.commands import (
     PlaceHold,
     PostTransaction,
     ReverseTransaction,
+    VoidHold,
 )
 from ledger_service.domain.decisions import When
+from ledger_service.domain.declaring import DeclarationEvent
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.domain.hold import Hold, State, hold
+from ledger_service.domain.interest import Accruals, copied, follow
 from ledger_service.domain.opening import (
     Terms,
     open_account,
     open_ledger,
     terms_of,
+    with_currency,
 )
 from ledger_service.domain.period import PeriodEvent, Periods
 from ledger_service.domain.reversal import Original, original
+from ledger_service.domain.rule import Version
+from ledger_service.domain.rule_commands import (
+    Declaring,
+)
 
-Keyless = OpenLedger | OpenAccount | ChangeAccount | ExpireHold | OfPeriod
+Keyless = OpenLedger | OpenAccount | ChangeAccount | ExpireHold | OfPeriod | Declaring
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -74,6 +84,7 @@ class _Before(msgspec.Struct):
     originals: dict[int, Original] = msgspec.field(default_factory=dict[int, Original])
     holds: dict[int, Hold | None] = msgspec.field(default_factory=dict[int, Hold | None])
     digests: list[bytes] = msgspec.field(default_factory=list[bytes])
+    accruals: Accruals = msgspec.field(default_factory=Accruals)
 
 
 Decision = list[JournalEvent] | Refusal | Replay
@@ -97,6 +108,10 @@ class Book:
         self.periods = Periods()
         self.closings: dict[str, Books] = {}
         """By last day: what a period's closing states. Good for the next command alone."""
+        self.rules: dict[str, list[Version]] = {}
+        """Of each posting rule all that was declared, in order."""
+        self.accruals: Accruals = {}
+        """What accruals rest on. Good for the commands of one batch."""
         self._before: _Before | None = None
         self._dates: dict[str, tuple[str, str]] = {}
         self._now: dt.datetime | None = None
@@ -135,7 +150,9 @@ class Book:
             return holding.place_hold(self, terms, command, now, recorded_at)
         if isinstance(command, CaptureHold):
             return holding.capture_hold(self, terms, command, now, recorded_at)
-        return holding.release_hold(self, command, now, recorded_at)
+        if isinstance(command, VoidHold):
+            return holding.release_hold(self, command, now, recorded_at)
+        return applying.decide(self, terms, command, now, recorded_at)
 
     def _decide_keyless(self, command: Keyless, now: dt.datetime, recorded_at: str) -> Decision:
         if isinstance(command, OpenLedger):
@@ -148,7 +165,10 @@ class Book:
             return self._change_account(command, recorded_at)
         if isinstance(command, ExpireHold):
             return holding.release_hold(self, command, now, recorded_at)
-        found = closing.decide(self, self.terms, command, now, recorded_at)
+        if isinstance(command, Declaring):
+            found = declaring.decide(self, self.terms, command, recorded_at)
+        else:
+            found = closing.decide(self, self.terms, command, now, recorded_at)
         return Replay(found) if isinstance(found, int) else found
 
     def _open_ledger(self, command: OpenLedger, recorded_at: str) -> Decision:
@@ -237,9 +257,17 @@ class Book:
             account.status, account.status_seq = event.status, event.seq
         elif isinstance(event, LedgerOpened):
             self.terms = terms_of(event, self.charts)
+        elif isinstance(event, DeclarationEvent):
+            self._declare(event)
         else:
             self.periods.apply(event)
             self.present = None
+
+    def _declare(self, event: DeclarationEvent) -> None:
+        if isinstance(event, RuleDeclared | RuleWithdrawn):
+            self.rules.setdefault(event.rule, []).append(event)
+        elif self.terms is not None:
+            self.terms = with_currency(self.terms, event)
 
     def touched(self, event: JournalEvent) -> Iterable[str]:
         """The accounts that an event will move, posted or pending; some may be named twice."""
@@ -268,6 +296,8 @@ class Book:
             self._move_pending(event.entries, event.seq, -1)
             if event.ends_hold:
                 self._release(event.captures, event.seq, "captured")
+        if self.accruals:
+            follow(self.accruals, event)
 
     def _move_pending(self, entries: Sequence[Entry], seq: int, sign: int) -> None:
         for entry in entries:
@@ -298,7 +328,7 @@ class Book:
 
     def begin(self) -> None:
         """From here on, what is applied can be taken back as a whole."""
-        self._before = _Before(self.seq, self.recorded_at)
+        self._before = _Before(self.seq, self.recorded_at, accruals=copied(self.accruals))
 
     def keep(self) -> None:
         """What was applied since `begin` stays."""
@@ -312,6 +342,7 @@ class Book:
         self.seq, self.recorded_at = before.seq, before.recorded_at
         self.accounts.update(before.accounts)
         self.originals.update(before.originals)
+        self.accruals = before.accruals
         for number, held in before.holds.items():
             if held is None:
                 self.holds.pop(number, None)
@@ -349,12 +380,19 @@ class Book:
         self.holds[event.seq] = held
 
     def load_ledger(
-        self, event: LedgerOpened, seq: int, recorded_at: str, closed: Sequence[PeriodEvent] = ()
+        self,
+        event: LedgerOpened,
+        seq: int,
+        recorded_at: str,
+        closed: Sequence[PeriodEvent] = (),
+        declared: Sequence[DeclarationEvent] = (),
     ) -> None:
         """Stand where the journal stands: the opening event, the last `seq` and its time, and all
-        events of periods in order.
+        events of periods and all declarations, each in order.
         """
         self.terms = terms_of(event, self.charts)
         self.seq, self.recorded_at = seq, recorded_at
         for one in closed:
             self.periods.apply(one)
+        for one in declared:
+            self._declare(one)

@@ -61,6 +61,13 @@ class BusinessClock(msgspec.Struct, frozen=True):
     zone: ZoneInfo
     cut_off: dt.time
 
+    def end_of(self, day: str) -> str:
+        """The last microsecond of a local day, RFC 3339."""
+        midnight = dt.datetime.combine(
+            dt.date.fromisoformat(day) + dt.timedelta(days=1), dt.time(), self.zone
+        )
+        return (midnight.astimezone(dt.UTC) - dt.timedelta(microseconds=1)).isoformat()
+
     def dates(self, moment: dt.datetime) -> tuple[dt.date, dt.date]:
         """Effective date (the local day) and business date of `moment`.
 

@@ -146,9 +146,11 @@ def check_content(terms: Terms, command: PostTransaction | PlaceHold) -> Refusal
     if command.kind not in transaction.KINDS:
         return refusal("unknown_kind", kinds=sorted(transaction.KINDS))
     return (
-        transaction.check_entries(command.entries, terms.opened.currencies)
+        transaction.check_entries(command.entries, terms.currencies)
         or check_rate(
-            command.entries, command.rate if isinstance(command, PostTransaction) else None
+            command.entries,
+            command.rate if isinstance(command, PostTransaction) else None,
+            terms.currencies,
         )
         or transaction.check_context(command.context)
         or transaction.check_metadata(command.metadata, terms.chart.metadata)
@@ -213,6 +215,8 @@ def _check_corrected(book: Book, command: PostTransaction) -> Refusal | None:
 def _check_reversible(source: Original, amount: int | None) -> Refusal | None:
     if source.event.reverses is not None:
         return refusal("is_a_reversal", reverses=source.event.reverses)
+    if source.event.applied is not None and source.event.applied.period_start is not None:
+        return refusal("is_interest", rule=source.event.applied.rule)
     if amount is not None and len(legs.currencies(source.left)) > 1:
         return refusal("partial_needs_one_currency")
     left = legs.total(source.left)

@@ -35,6 +35,11 @@ REFUSALS: dict[str, str] = {
     "too_many_currencies": "A transaction has at most two currencies; link several transactions.",
     "not_through_positions": "What is sold credits our position, what is bought debits the other.",
     "rate_differs": "The amounts differ from the rate by a minor unit or more; correct either.",
+    "bad_currency": "A ledger's own currency has 4 to 12 capitals and digits, from a capital on, and "
+    "an exponent from 0 to 9.",
+    "currency_declared": "The currency was declared with another exponent, which stays.",
+    "bad_rule_code": "A rule's code is 2 to 32 lower-case letters, digits and _, from a letter on.",
+    "bad_rule": "The rule's terms do not fit together; see problem.",
     "bad_status": "A status is open, debits_frozen, credits_frozen, frozen or closed.",
     # text that would stay for ever
     "bad_account_id": "An account id is a kind and one to six segments, e.g. customer:42:wallet.",
@@ -54,6 +59,11 @@ REFUSALS: dict[str, str] = {
     "day_attested": "The day was attested and takes no more entries; use the first open day.",
     "period_soft_closed": "Only an approved correction may still count in this period.",
     "period_not_closed": "Nothing from this day on is closed or attested.",
+    # posting rules
+    "unknown_rule": "No rule of this code was declared; see GET /v1/ledgers/{ledger}/rules.",
+    "not_of_this_kind": "A fee is charged; interest is accrued and capitalized.",
+    "rule_not_in_force": "The rule is not in force on this day: it begins later, or was withdrawn.",
+    "already_accrued": "Interest up to this day was accrued; a day is accrued once.",
     # accounts
     "account_not_in_chart": "No pattern of the chart of accounts fits this id; see the chart.",
     "account_exists": "The account is open with other properties; choose another id.",
@@ -69,9 +79,13 @@ REFUSALS: dict[str, str] = {
     "hold_ended": "Nothing is left of the hold: it was captured, voided or has expired.",
     "hold_expired": "The hold's time is over; ask for a new one.",
     "hold_exceeded": "Less than this amount is left of the hold.",
+    # what a rule asks
+    "nothing_due": "Nothing is due that makes a whole minor unit; what there is counts later.",
+    "amount_too_large": "What the rule asks is beyond 2^63-1 minor units; mend the rule.",
     # reversals
     "unknown_transaction": "No transaction has this seq; look it up by its idempotency key.",
     "is_a_reversal": "A reversal is not reversed; post a new transaction.",
+    "is_interest": "Interest is not reversed, its days would stay accrued; post an adjustment.",
     "partial_needs_one_currency": "Only what is in one currency can be taken in part.",
     "reversal_exceeds": "Less than this amount is left to reverse.",
     # limits

@@ -7,17 +7,19 @@ of integers; the amounts may differ from it by less than one minor unit, which i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ledger_service.contract.events import Entry, Rate
-from ledger_service.contract.money import EXPONENTS, MAX_POSTING_MINOR
+from ledger_service.contract.money import MAX_POSTING_MINOR
 from ledger_service.domain.errors import Refusal, refusal
 
 POSITION = "position:"
 """Beginning of the ids of position accounts; a credit makes the position longer."""
 
 
-def check_rate(entries: Sequence[Entry], rate: Rate | None) -> Refusal | None:
+def check_rate(
+    entries: Sequence[Entry], rate: Rate | None, exponents: Mapping[str, int]
+) -> Refusal | None:
     """Whether the entries' currencies are one, or two at the stated rate."""
     currencies = {entry.currency for entry in entries}
     if len(currencies) == 1:
@@ -28,7 +30,7 @@ def check_rate(entries: Sequence[Entry], rate: Rate | None) -> Refusal | None:
         return refusal("rate_missing", currencies=sorted(currencies))
     if {rate.sell, rate.buy} != currencies or not _is_ratio(rate):
         return refusal("bad_rate")
-    return _check_positions(entries, rate)
+    return _check_positions(entries, rate, exponents)
 
 
 def _is_ratio(rate: Rate) -> bool:
@@ -38,7 +40,9 @@ def _is_ratio(rate: Rate) -> bool:
     )
 
 
-def _check_positions(entries: Sequence[Entry], rate: Rate) -> Refusal | None:
+def _check_positions(
+    entries: Sequence[Entry], rate: Rate, exponents: Mapping[str, int]
+) -> Refusal | None:
     net = {rate.sell: 0, rate.buy: 0}
     for entry in entries:
         if entry.account.startswith(POSITION):
@@ -48,8 +52,8 @@ def _check_positions(entries: Sequence[Entry], rate: Rate) -> Refusal | None:
     if sold <= 0 or bought <= 0:
         return refusal("not_through_positions", sell=rate.sell, buy=rate.buy)
     # bought / 10^places = sold / 10^places * numerator / denominator, without a division
-    unit = 10 ** EXPONENTS[rate.sell] * int(rate.denominator)
-    due = sold * int(rate.numerator) * 10 ** EXPONENTS[rate.buy]
+    unit = 10 ** exponents[rate.sell] * int(rate.denominator)
+    due = sold * int(rate.numerator) * 10 ** exponents[rate.buy]
     if abs(bought * unit - due) >= unit:
         return refusal("rate_differs", sold=str(sold), bought=str(bought), due=str(due // unit))
     return None

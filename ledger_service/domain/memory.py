@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ledger_service.contract.events import RuleDeclared
 from ledger_service.domain.commands import (
     CaptureHold,
     ChangeAccount,
@@ -22,6 +23,13 @@ from ledger_service.domain.commands import (
 )
 from ledger_service.domain.opening import shortfall_account
 from ledger_service.domain.period import is_day
+from ledger_service.domain.rule import accounts_of
+from ledger_service.domain.rule_commands import (
+    ChargeFee,
+    DeclareCurrency,
+    DeclareRule,
+    OfRule,
+)
 
 if TYPE_CHECKING:
     from ledger_service.domain.book import Book
@@ -36,6 +44,8 @@ class Lacks(msgspec.Struct):
     holds: set[int] = msgspec.field(default_factory=set[int])
     closings: set[str] = msgspec.field(default_factory=set[str])
     """Last days of the periods to be closed: for each, the `Books` as they stand now."""
+    accruals: set[tuple[str, str]] = msgspec.field(default_factory=set[tuple[str, str]])
+    """Rules and accounts whose interest is asked for: for each, the `Accruing` as it stands now."""
 
 
 def lacks_of(book: Book, commands: Iterable[Command]) -> Lacks:
@@ -52,6 +62,10 @@ def lacks_of(book: Book, commands: Iterable[Command]) -> Lacks:
             lacks.closings.add(command.through)
         elif isinstance(command, OpenAccount | ChangeAccount):
             lacks.accounts |= {command.account} - book.accounts.keys()
+        elif isinstance(command, DeclareRule):
+            lacks.accounts |= {part.account for part in (*command.debit, *command.credit)}
+        elif isinstance(command, DeclareCurrency) and book.terms is not None:
+            lacks.accounts.add(shortfall_account(book.terms.opened, command.currency))
     return lacks
 
 
@@ -63,7 +77,7 @@ def _lacks_of_money(book: Book, command: Keyed, lacks: Lacks) -> None:
     if isinstance(command, PostTransaction):
         if command.imposed and book.terms is not None:
             opened = book.terms.opened
-            names = {shortfall_account(opened, currency) for currency in opened.currencies}
+            names = {shortfall_account(opened, currency) for currency in book.terms.currencies}
             lacks.accounts |= names - book.accounts.keys()
         if command.corrects is not None and command.corrects not in book.originals:
             lacks.transactions.add(command.corrects)
@@ -75,6 +89,19 @@ def _lacks_of_money(book: Book, command: Keyed, lacks: Lacks) -> None:
             lacks.accounts |= {leg[0] for leg in source.left} - book.accounts.keys()
     elif isinstance(command, CaptureHold | VoidHold):
         _lacks_of_hold(book, command.hold, lacks)
+    elif isinstance(command, OfRule):
+        _lacks_of_rule(book, command, lacks)
+
+
+def _lacks_of_rule(book: Book, command: OfRule, lacks: Lacks) -> None:
+    names, is_interest = {command.account}, False
+    for version in book.rules.get(command.rule, []):
+        if isinstance(version, RuleDeclared):
+            names |= set(accounts_of(version))
+            is_interest = version.kind == "interest"
+    lacks.accounts |= names - book.accounts.keys()
+    if is_interest and not isinstance(command, ChargeFee):
+        lacks.accruals.add((command.rule, command.account))
 
 
 def _lacks_of_hold(book: Book, seq: int, lacks: Lacks) -> None:

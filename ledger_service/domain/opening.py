@@ -9,7 +9,12 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ledger_service.contract.events import AccountOpened, JournalEvent, LedgerOpened
+from ledger_service.contract.events import (
+    AccountOpened,
+    CurrencyDeclared,
+    JournalEvent,
+    LedgerOpened,
+)
 from ledger_service.contract.identifiers import LEDGER, PARTY, IdentifierError, check_account
 from ledger_service.contract.money import EXPONENTS
 from ledger_service.domain.account import limits_are_sound
@@ -27,13 +32,27 @@ class Terms(msgspec.Struct, frozen=True):
     opened: LedgerOpened
     chart: Chart
     clock: BusinessClock
+    currencies: Mapping[str, int]
+    """Exponent of each currency that the ledger keeps."""
+    declared: Mapping[str, CurrencyDeclared] = {}
+    """Those of its own."""
 
 
 def terms_of(opened: LedgerOpened, charts: Mapping[str, Chart]) -> Terms:
     """The terms of a ledger from its first event. Errors: KeyError for a chart not known here."""
     hour, minute = opened.cut_off.split(":")
     clock = BusinessClock(ZoneInfo(opened.time_zone), dt.time(int(hour), int(minute)))
-    return Terms(opened, charts[opened.chart], clock)
+    currencies = {currency: EXPONENTS[currency] for currency in opened.currencies}
+    return Terms(opened, charts[opened.chart], clock, currencies)
+
+
+def with_currency(terms: Terms, event: CurrencyDeclared) -> Terms:
+    """The terms once a currency is declared."""
+    return msgspec.structs.replace(
+        terms,
+        currencies={**terms.currencies, event.currency: event.exponent},
+        declared={**terms.declared, event.currency: event},
+    )
 
 
 def shortfall_account(opened: LedgerOpened, currency: str) -> str:
@@ -125,8 +144,8 @@ def open_account(
 def _check_account(command: OpenAccount, terms: Terms) -> Refusal | None:
     if not limits_are_sound(command.floor, command.ceiling):
         return refusal("bad_limits")
-    if command.currency not in terms.opened.currencies:
-        return refusal("unknown_currency", currencies=terms.opened.currencies)
+    if command.currency not in terms.currencies:
+        return refusal("unknown_currency", currencies=sorted(terms.currencies))
     problem: str | None = None
     try:
         check_account(command.account)

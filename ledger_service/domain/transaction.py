@@ -7,7 +7,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import get_args
 
-from ledger_service.contract.events import Channel, Context, Entry
+from ledger_service.contract.context import Channel, Context
+from ledger_service.contract.events import Entry
 from ledger_service.contract.identifiers import PARTY, REFERENCE, looks_personal
 from ledger_service.contract.money import MAX_POSTING_MINOR
 from ledger_service.domain.errors import Refusal, refusal
@@ -47,7 +48,7 @@ MAX_AHEAD = dt.timedelta(days=1)
 """How far in the future `effective_at` may lie."""
 
 _CHANNELS = frozenset(get_args(Channel))
-_PLAIN = Context()
+PLAIN = Context()
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}\Z")
 _COUNTRY = re.compile(r"[A-Z]{2}\Z")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)\Z")
@@ -87,7 +88,7 @@ def check_entries(entries: Sequence[Entry], currencies: Collection[str]) -> Refu
 
 def check_context(context: Context) -> Refusal | None:
     """Whether every field of the context is a token of its form, and none looks personal."""
-    if context == _PLAIN:
+    if context == PLAIN:
         return None
     tokens = (context.counterparty, context.counterparty_bank)
     country, reference, conductor = (
@@ -123,7 +124,7 @@ def check_metadata(metadata: Mapping[str, str], declared: Collection[str]) -> Re
 
 def check_personal(context: Context, metadata: Mapping[str, str]) -> Refusal | None:
     """Whether any text that the journal would keep for ever looks like personal data (P10)."""
-    if not metadata and context == _PLAIN:
+    if not metadata and context == PLAIN:
         return None
     texts = [
         ("counterparty", context.counterparty),

@@ -27,6 +27,7 @@ from ledger_service.contract.events import (
 from ledger_service.domain.account import parse_limit
 from ledger_service.domain.book import Book
 from ledger_service.domain.closing import day_of
+from ledger_service.domain.declaring import DeclarationEvent, name_of
 from ledger_service.engine.merkle import Tree, leaf_hash
 
 Postings = tuple[list[int], list[int], list[int], list[str]]
@@ -98,6 +99,9 @@ class Batch:
             self._open(event)
         elif isinstance(event, AccountChanged):
             self.changed.append((event.account, event.status, event.seq))
+        elif isinstance(event, DeclarationEvent):
+            row = (self.ledger, event.seq, event_type(event), name_of(event))
+            self.records["declaration"].append(row)
         elif not isinstance(event, LedgerOpened):
             day = dt.date.fromisoformat(day_of(event))
             self.records["period"].append((self.ledger, event.seq, event_type(event), day))
@@ -132,6 +136,10 @@ class Batch:
             self._touch(event, versions)
             self._holds.setdefault(event.captures, False)
             self.records["capture"].append((self.ledger, event.captures, event.seq))
+        applied = event.applied
+        if applied is not None and applied.period_start is not None:
+            number = self._book.accounts[applied.account].number
+            self.records["accrual"].append((self.ledger, applied.rule, number, event.seq))
 
     def _open(self, event: AccountOpened) -> None:
         limits = [parse_limit(text) for text in (event.floor, event.ceiling)]

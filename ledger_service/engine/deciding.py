@@ -23,9 +23,17 @@ from ledger_service.domain.commands import (
     approval_of,
 )
 from ledger_service.domain.errors import Refusal, refusal
+from ledger_service.domain.rule_commands import (
+    AccrueInterest,
+    CapitalizeInterest,
+    ChargeFee,
+    Declaring,
+)
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown, Verdict
 
+DRY_RUN = (PostTransaction, PlaceHold, ChargeFee, AccrueInterest, CapitalizeInterest)
+"""Commands that can be decided without being carried out."""
 _YIELD_EVERY = 256
 """Commands decided before the commit that is under way gets the processor again."""
 
@@ -49,8 +57,8 @@ class Submission(msgspec.Struct, eq=False):
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether it is committed alone: it consumes an approval, states what the books hold, or a
-        commit failed with it.
+        """Whether it is committed alone: it consumes an approval, states what the books hold, declares
+        what others rest on, or a commit failed with it.
         """
         return self.attempts > 0 or self.stands_alone
 
@@ -67,7 +75,7 @@ class Submission(msgspec.Struct, eq=False):
 def _is_exclusive(command: Command) -> bool:
     if type(command) is PostTransaction:
         return command.corrects is not None
-    return isinstance(command, ReverseTransaction | ReopenPeriod | ClosePeriod)
+    return isinstance(command, ReverseTransaction | ReopenPeriod | ClosePeriod | Declaring)
 
 
 class Applied(msgspec.Struct):
@@ -131,7 +139,7 @@ def _events(
     raws = [encode(event) for event in decision]
     if len(raws[0]) > EVENT_MAX_BYTES:
         return _refused(refusal("event_too_large"))
-    if isinstance(command, (PostTransaction, PlaceHold)) and command.dry_run:
+    if isinstance(command, DRY_RUN) and command.dry_run:
         return Possible(raws[0])
     return decision, raws
 

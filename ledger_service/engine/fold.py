@@ -10,19 +10,26 @@ import msgspec
 from ledger_service.contract.events import (
     AccountChanged,
     AccountOpened,
+    CurrencyDeclared,
     Entry,
     HoldPlaced,
     HoldReleased,
     JournalEvent,
     LedgerOpened,
     PeriodReopened,
+    RuleDeclared,
     TransactionPosted,
     event_type,
 )
-from ledger_service.domain import legs
+from ledger_service.contract.rules import Applied
+from ledger_service.domain import interest, legs, rule
 from ledger_service.domain.account import parse_limit
+from ledger_service.domain.applying import capitalizing_entries
 from ledger_service.domain.closing import day_of
+from ledger_service.domain.declaring import DeclarationEvent, name_of
 from ledger_service.domain.hold import Hold, State, hold
+from ledger_service.domain.interest import Accrued, accrued_of
+from ledger_service.domain.period import is_day
 
 
 class Multiset:
@@ -79,6 +86,15 @@ class Fold(msgspec.Struct):
     """`seq` of the hold and of the transaction that captures it."""
     periods: set[tuple[int, str, str]] = msgspec.field(default_factory=set)
     """`seq`, type and day of the events that closed, reopened or attested."""
+    declarations: set[tuple[int, str, str]] = msgspec.field(default_factory=set)
+    """`seq`, type and name of what was declared."""
+    rules: dict[str, list[rule.Version]] = msgspec.field(default_factory=dict)
+    accrued: dict[tuple[str, str], Accrued] = msgspec.field(default_factory=dict)
+    """By rule and account."""
+    accruals: set[tuple[str, int, int]] = msgspec.field(default_factory=set)
+    """Rule, account's number and `seq` of what accrued or capitalized interest."""
+    claims: dict[int, Applied] = msgspec.field(default_factory=dict)
+    """By `seq`, interest whose exact amount was taken as stated."""
     entries: Multiset = msgspec.field(default_factory=Multiset)
     """Of seq, number in the transaction, account's number, signed amount, effective date."""
     keys: Multiset = msgspec.field(default_factory=Multiset)
@@ -99,21 +115,78 @@ class Fold(msgspec.Struct):
             account = self.accounts[event.account]
             account.status, account.status_seq = event.status, event.seq
         elif isinstance(event, TransactionPosted):
-            if event.reverses is not None:
-                self.reversals.add((event.reverses, event.seq))
-            if event.approval is not None:
-                self.approvals[event.seq] = event.approval
             return self._post(event)
         elif isinstance(event, HoldPlaced):
             self.holds[event.seq] = hold(event)
             return self._move_pending(event.entries, event.seq, 1)
         elif isinstance(event, HoldReleased):
             self._release(event.hold, event.seq, event.cause, event.entries)
+        elif isinstance(event, DeclarationEvent):
+            self.declarations.add((event.seq, event_type(event), name_of(event)))
+            self.declare(event)
         elif not isinstance(event, LedgerOpened):
             self.periods.add((event.seq, event_type(event), day_of(event)))
             if isinstance(event, PeriodReopened):
                 self.approvals[event.seq] = event.approval
         return True
+
+    def declare(self, event: DeclarationEvent) -> None:
+        """Keep a version of a rule, for what is posted by it."""
+        if not isinstance(event, CurrencyDeclared):
+            versions = self.rules.setdefault(event.rule, [])
+            if event.version != len(versions) + 1:
+                raise ValueError(f"version {event.version} of a rule that has {len(versions)}")
+            versions.append(event)
+
+    def _apply_rule(self, event: TransactionPosted, applied: Applied) -> None:
+        """Work the amounts out again, but the exact interest, which needs each day's balance.
+
+        Errors: ValueError, where the rule gives others.
+        """
+        declared = next(
+            (one for one in self.rules[applied.rule] if one.version == applied.version), None
+        )
+        account = self.accounts[applied.account]
+        if not isinstance(declared, RuleDeclared):
+            raise ValueError(f"{applied.rule} has no terms of version {applied.version}")  # noqa: TRY004
+        if applied.period_start is None:
+            fee = rule.fee(declared, int(applied.of_amount or 0))
+            due = rule.entries(declared, applied.account, fee)
+        else:
+            due = self._apply_interest(event.seq, applied, declared, account)
+        if event.entries != due:
+            raise ValueError(f"entries that {applied.rule} does not give")
+
+    def _apply_interest(
+        self, seq: int, applied: Applied, declared: RuleDeclared, account: AccountFold
+    ) -> list[Entry]:
+        pair = applied.rule, applied.account
+        before = self.accrued.get(pair)
+        if applied.first_day is None:
+            if before is None:
+                raise ValueError("nothing had accrued")
+            after = interest.capitalize(before)
+            due = capitalizing_entries(
+                declared,
+                applied.account,
+                before.posted,
+                debit_normal=account.normal_side == "debit",
+            )
+        else:
+            first, last = applied.first_day, applied.last_day or ""
+            if not (is_day(first) and is_day(last) and first <= last):
+                raise ValueError("days that are none")
+            if before is not None and first <= before.through:
+                raise ValueError("a day is accrued twice")
+            exact = interest.parse_ratio(applied.interest or "")
+            self.claims[seq] = applied
+            amount, after = interest.accrue(declared, before, exact, first=first, last=last)
+            due = rule.entries(declared, applied.account, amount)
+        if accrued_of(applied) != after:
+            raise ValueError("what has accrued does not follow")
+        self.accrued[pair] = after
+        self.accruals.add((applied.rule, account.number, seq))
+        return due
 
     def _open(self, event: AccountOpened) -> None:
         self.accounts[event.account] = AccountFold(
@@ -165,6 +238,12 @@ class Fold(msgspec.Struct):
         self._move_pending(entries, seq, -1)
 
     def _post(self, event: TransactionPosted) -> bool:
+        if event.reverses is not None:
+            self.reversals.add((event.reverses, event.seq))
+        if event.approval is not None:
+            self.approvals[event.seq] = event.approval
+        if event.applied is not None:
+            self._apply_rule(event, event.applied)
         sums: dict[str, int] = {}
         for number, entry in enumerate(event.entries):
             account, amount = self.accounts[entry.account], int(entry.amount)
@@ -193,5 +272,7 @@ def hold_of(event: JournalEvent | None) -> int | None:
 def names_in(event: JournalEvent) -> list[str]:
     """The accounts that an event presupposes, those of the hold that it captures apart."""
     if isinstance(event, TransactionPosted | HoldPlaced | HoldReleased):
-        return [entry.account for entry in event.entries]
+        applied = event.applied if isinstance(event, TransactionPosted) else None
+        subject = [applied.account] if applied else []
+        return [*(entry.account for entry in event.entries), *subject]
     return [event.account] if isinstance(event, AccountChanged) else []

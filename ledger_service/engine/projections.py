@@ -120,12 +120,20 @@ _MOVES = f"""
      where h.state <> 'open' and r.amount > 0)
 """
 
-_PERIODS = """
-  closing as materialized (
+_TYPES = """
+  found as materialized (
     select seq, event_type, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
-     where ledger = $1 and seq > $2 and seq <= $3
-       and event_type in ('period.soft_closed', 'period.closed', 'period.reopened', 'day.attested'))
+     where ledger = $1 and seq > $2 and seq <= $3 and event_type in ({}))
 """
+_PERIODS = _TYPES.format("'period.soft_closed', 'period.closed', 'period.reopened', 'day.attested'")
+_DECLARATIONS = _TYPES.format("'currency.declared', 'rule.declared', 'rule.withdrawn'")
+
+_DECLARED = "select seq, event_type, coalesce(event ->> 'rule', event ->> 'currency') from found"
+_ACCRUED = (
+    "select p.event #>> '{applied,rule}', a.number, p.seq from posted p join ledger.account a "
+    "on a.ledger = $1 and a.account = p.event #>> '{applied,account}' "
+    "where p.event #>> '{applied,period_start}' is not null"
+)
 
 _ACCOUNTS = """
   account_event as materialized (
@@ -225,6 +233,10 @@ _PROJECTIONS = (
         ),
     ),
     Projection(
+        "accruals", _POSTED,
+        (Table("accrual", ("rule", "number", "seq"), ("rule", "number", "seq"), _ACCRUED),),
+    ),
+    Projection(
         "holds",
         _HOLDS,
         (
@@ -251,9 +263,13 @@ _PROJECTIONS = (
                 ("seq",),
                 ("seq", "event_type", "day"),
                 "select seq, event_type, coalesce(event ->> 'through', event ->> 'since', "
-                "event ->> 'day')::date from closing",
+                "event ->> 'day')::date from found",
             ),
         ),
+    ),
+    Projection(
+        "declarations", _DECLARATIONS,
+        (Table("declaration", ("seq",), ("seq", "event_type", "name"), _DECLARED),),
     ),
     Projection(
         "balances",

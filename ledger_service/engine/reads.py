@@ -13,13 +13,25 @@ from typing import Any
 
 import msgspec
 
-from ledger_service.contract.events import LedgerOpened, TransactionPosted, decode_journal
+from ledger_service.contract.events import (
+    CurrencyDeclared,
+    LedgerOpened,
+    TransactionPosted,
+    decode_journal,
+)
+from ledger_service.contract.money import EXPONENTS
 from ledger_service.contract.topics import journal_topic
 from ledger_service.engine import projector
 from ledger_service.engine.projections import HISTORY
 
 PAGE_MAX = 1000
 
+_LEDGERS_SQL = (
+    "select h.ledger, h.seq, j.bytes, array(select c.bytes from ledger.declaration d "
+    "join ledger.journal c using (ledger, seq) where d.ledger = h.ledger "
+    "and d.event_type = 'currency.declared' order by d.seq) as declared "
+    "from ledger.head h join ledger.journal j on j.ledger = h.ledger and j.seq = 1 "
+)
 _ACCOUNT_SQL = (
     "select a.account, a.number, a.currency, a.account_class, a.normal_side, a.custodial, "
     "a.gl_code, a.owner, a.floor, a.ceiling, a.status, b.debits, b.credits, b.pending_debits, "
@@ -30,18 +42,14 @@ _ACCOUNT_SQL = (
 
 async def ledgers(connection: Any) -> list[dict[str, Any]]:
     """Every open ledger, with the properties it was opened with and where it stands."""
-    rows = await connection.fetch(
-        "select h.ledger, h.seq, j.bytes from ledger.head h join ledger.journal j "
-        "on j.ledger = h.ledger and j.seq = 1 order by h.ledger"
-    )
+    rows = await connection.fetch(_LEDGERS_SQL + "order by h.ledger")
     return [_ledger(row) for row in rows]
 
 
 async def ledger(connection: Any, name: str) -> dict[str, Any] | None:
     """One open ledger, or None."""
     row = await connection.fetchrow(
-        "select h.ledger, h.seq, j.bytes from ledger.head h join ledger.journal j "
-        "on j.ledger = h.ledger and j.seq = 1 where h.ledger = $1",
+        _LEDGERS_SQL + "where h.ledger = $1",
         name,
     )
     return _ledger(row) if row else None
@@ -49,10 +57,15 @@ async def ledger(connection: Any, name: str) -> dict[str, Any] | None:
 
 def _ledger(row: Any) -> dict[str, Any]:
     opened = msgspec.json.decode(row["bytes"], type=LedgerOpened)
+    exponents = {currency: EXPONENTS[currency] for currency in opened.currencies}
+    for raw in row["declared"]:
+        declared = msgspec.json.decode(raw, type=CurrencyDeclared)
+        exponents[declared.currency] = declared.exponent
     return {
         "ledger": row["ledger"],
         "seq": row["seq"],
-        "currencies": opened.currencies,
+        "currencies": list(exponents),
+        "exponents": exponents,
         "time_zone": opened.time_zone,
         "cut_off": opened.cut_off,
         "calendar": opened.calendar,

@@ -22,15 +22,14 @@ from ledger_service.domain.book import Book
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.closing import Books
 from ledger_service.domain.memory import Lacks
-from ledger_service.domain.period import PeriodEvent
-from ledger_service.engine import failpoints, stops
+from ledger_service.engine import accruals, failpoints, stops
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree, edge_ranges
 
 Connection = asyncpg.Connection
 PARTITION_ROWS = 16_777_216
 """Rows of a partition of the journal, as the migration makes them."""
-RECORD_TABLES = ("account", "balance", "reversal", "capture", "period", "tile")
+RECORD_TABLES = ("account", "balance", "reversal", "capture", "accrual", "period", "declaration", "tile")  # fmt: skip
 """Tables that take the rows of `Batch.records`, in the order in which they are written."""
 
 # One probe for a digest, in its own partition. `digest = any($1)` probes every partition for each.
@@ -87,19 +86,24 @@ async def take_over(
         opened = decode_journal(raw or b"null")
         if not isinstance(opened, LedgerOpened):
             raise ValueError(f"the first event of {ledger} does not open it")
-        closed = await _load_periods(connection, ledger)
-        book.load_ledger(opened, seq, timestamp(row["recorded_at"]), closed)
+        book.load_ledger(
+            opened,
+            seq,
+            timestamp(row["recorded_at"]),
+            await _events_of(connection, ledger, "period"),
+            await _events_of(connection, ledger, "declaration"),
+        )
     return row["epoch"], book, await _load_tree(connection, ledger, seq)
 
 
-async def _load_periods(connection: Connection, ledger: str) -> list[PeriodEvent]:
+async def _events_of(connection: Connection, ledger: str, table: str) -> list[Any]:
+    """The events that a table names by their `seq`, in order."""
     rows = await connection.fetch(
-        "select j.bytes from ledger.period p join ledger.journal j using (ledger, seq) "
-        "where p.ledger = $1 order by p.seq",
+        f"select j.bytes from ledger.{table} t join ledger.journal j using (ledger, seq) "
+        "where t.ledger = $1 order by t.seq",
         ledger,
     )
-    found = [decode_journal(row["bytes"]) for row in rows]
-    return [event for event in found if isinstance(event, PeriodEvent)]
+    return [decode_journal(row["bytes"]) for row in rows]
 
 
 async def _load_tree(connection: Connection, ledger: str, size: int) -> Tree:
@@ -142,14 +146,11 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
     for through in lacks.closings:
         book.closings[through] = await _books(connection, book, through)
     if lacks.digests:
-        rows = await connection.fetch(
-            _KEYS_SQL,
-            list(lacks.digests),
-        )
-        for row in rows:
+        for row in await connection.fetch(_KEYS_SQL, list(lacks.digests)):
             book.keys[row["digest"]] = row["seq"], row["request_hash"]
     if lacks.accounts:
         await _load_accounts(connection, book, lacks.accounts)
+    book.accruals = await accruals.load(connection, book, lacks.accruals) if lacks.accruals else {}
 
 
 async def _load_accounts(connection: Connection, book: Book, names: Iterable[str]) -> None:

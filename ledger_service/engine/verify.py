@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from ledger_service.engine.projections import HISTORY
-from ledger_service.engine.verification import journal, neighbours, position, projections
+from ledger_service.engine.verification import journal, neighbours, position, projections, rules
 from ledger_service.engine.verification.kafka import check_kafka
 from ledger_service.engine.verification.report import (
     Connection,
@@ -65,6 +65,8 @@ CHECKS = (
     Check(projections.holds, {"ledger.hold": "stop"}),
     Check(projections.captures, {"ledger.capture": "look"}),
     Check(projections.periods, {"ledger.period": "stop"}),
+    Check(rules.declarations, {"ledger.declaration": "stop"}),
+    Check(rules.accruals, {"ledger.accrual": "stop"}),
     Check(projections.reversals, {"ledger.reversal": "stop"}),
     Check(projections.idempotency, {"ledger.idempotency": "stop"}),
     Check(projections.approvals, {"security.approval": "look"}),

@@ -243,7 +243,7 @@ class LedgerWriter:
                 exclusive = submissions[0].is_exclusive
                 if exclusive and commit is not None:
                     await commit
-                rows, drafts = await self._decide(held, submissions)
+                rows, drafts = await self._decide(held, submissions, commit)
                 if commit is not None:
                     await commit
                 commit = asyncio.create_task(self._commit(held, rows, submissions, drafts))
@@ -281,8 +281,9 @@ class LedgerWriter:
         return submissions
 
     async def _decide(
-        self, held: _Held, submissions: list[Submission]
+        self, held: _Held, submissions: list[Submission], commit: asyncio.Task[None] | None
     ) -> tuple[store.Rows, list[list[Draft]]]:
+        """Load what is lacking, and decide. `commit`: the one that is under way."""
         book, limits = held.book, self._limits
         memory.forget(
             book,
@@ -292,7 +293,10 @@ class LedgerWriter:
             committed=self.committed_seq,
         )
         commands = [command for submission in submissions for command in submission.commands]
-        await store.load(held.loading, book, memory.lacks_of(book, commands))
+        lacks = memory.lacks_of(book, commands)
+        if lacks.accruals and commit is not None:
+            await commit  # days are summed where the book stands, or entries would be missed
+        await store.load(held.loading, book, lacks)
         batch = Batch(book, held.tree)
         drafts = await decide_all(book, batch, submissions)
         return store.Rows(batch), drafts

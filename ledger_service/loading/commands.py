@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import NamedTuple
 
-from ledger_service.contract.events import Channel, Context, Entry, timestamp
+from ledger_service.contract.context import Channel, Context
+from ledger_service.contract.events import Entry, timestamp
 from ledger_service.loading.ledger_client import Posting
 from ledger_service.loading.mapping import Mapping
 from ledger_service.loading.names import base32

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import yaml
 
-from ledger_service.contract.events import Channel
+from ledger_service.contract.context import Channel
 from ledger_service.contract.identifiers import IdentifierError, check_account, check_ledger
 from ledger_service.contract.money import MoneyError, Rounding, exponent
 from ledger_service.domain.transaction import KINDS

@@ -13,7 +13,7 @@ from decimal import Context, Decimal, localcontext
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from ledger_service.contract.events import Channel
+from ledger_service.contract.context import Channel
 from ledger_service.contract.identifiers import IdentifierError, check_account
 from ledger_service.contract.money import MAX_POSTING_MINOR, MoneyError, to_minor
 from ledger_service.loading.errors import RowRejectedError

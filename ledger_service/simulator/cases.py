@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from ledger_service.contract.events import Channel
+from ledger_service.contract.context import Channel
 from ledger_service.domain.calendar import is_banking_day
 from ledger_service.simulator.people import Customer
 from ledger_service.simulator.world import Attempt, Happening, World, money_in, money_out, transfer

@@ -10,7 +10,7 @@ import datetime as dt
 import random
 from collections.abc import Callable, Iterator
 
-from ledger_service.contract.events import Channel
+from ledger_service.contract.context import Channel
 from ledger_service.domain.calendar import is_banking_day
 from ledger_service.simulator.people import Customer
 from ledger_service.simulator.world import (

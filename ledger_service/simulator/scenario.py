@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ledger_service.contract.events import Channel, Context, Entry, timestamp
+from ledger_service.contract.context import Channel, Context
+from ledger_service.contract.events import Entry, timestamp
 from ledger_service.domain.calendar import is_banking_day
 from ledger_service.loading.names import base32, letters
 from ledger_service.rails.sandbox_bank import Movement

@@ -13,7 +13,8 @@ import random
 from collections.abc import Callable
 from typing import Literal
 
-from ledger_service.contract.events import Channel, Side
+from ledger_service.contract.context import Channel
+from ledger_service.contract.events import Side
 from ledger_service.simulator.people import Customer
 
 FBO = "bank:fbo"

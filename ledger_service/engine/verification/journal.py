@@ -16,6 +16,7 @@ from ledger_service.contract.events import JournalEvent, decode_journal
 from ledger_service.domain.hold import hold
 from ledger_service.engine.fold import AccountFold, hold_of, names_in
 from ledger_service.engine.merkle import TILE_WIDTH, Tile, Tree, edge_ranges, leaf_hash
+from ledger_service.engine.verification import rules
 from ledger_service.engine.verification.report import Row, Scope
 from ledger_service.engine.verification.signatures import SignedSizes
 
@@ -62,6 +63,7 @@ def _walk(scope: Scope, tree: Tree, signed: SignedSizes, remembered: Row) -> int
         if scope.after:
             _load_holds(scope, found)
             _load_accounts(scope, found)
+            rules.load(scope, found)
         for row, event in zip(page, found, strict=True):
             if row["seq"] != tree.size + 1:
                 message = f"after {tree.size} comes {row['seq']}"
@@ -79,6 +81,7 @@ def _walk(scope: Scope, tree: Tree, signed: SignedSizes, remembered: Row) -> int
             signed.reached(tree)
             if tree.size == remembered.get("seq"):
                 _remembered_root(scope, tree, remembered)
+        rules.check_interest(scope)
     signed.finish()
     return due_tiles
 

@@ -41,6 +41,7 @@ def populate(database: LedgerDatabase, folder: Path, patch: Any) -> None:
         asyncio.run(make_people(database.owner_url))
         _reversal(api, services)
         _holds_and_periods(api)
+        _rules(api)
     _checkpoint(database)
     with psycopg.connect(database.owner_url) as connection:
         connection.execute(
@@ -90,6 +91,27 @@ def _holds_and_periods(api: httpx.Client) -> None:
     _done(api.post(f"/v1/ledgers/{LEDGER}/holds/{placed}:capture", json=part))
     _done(api.post(f"/v1/ledgers/{LEDGER}/periods:close", json={"through": "2026-01-31"}))
     _done(api.post(f"/v1/ledgers/{LEDGER}/days/2026-02-03:attest", json={"reference": "stm"}))
+
+
+def _rules(api: httpx.Client) -> None:
+    """A currency of the ledger's own, and interest by a rule, accrued and capitalized."""
+    for account in ("expense:interest", "payable:interest"):
+        body = {"account": account, "currency": "USD"}
+        _done(api.post(f"/v1/ledgers/{LEDGER}/accounts", json=body))
+    coins = {"currency": "POINTS", "exponent": 0}
+    _done(api.post(f"/v1/ledgers/{LEDGER}/currencies", json=coins))
+    rule = {
+        "rule": "save", "since": "2026-01-01", "kind": "interest", "currency": "USD",
+        "tiers": [{"rate": "0.5"}], "day_count": "ACT/360",
+        "debit": [{"account": "expense:interest", "weight": 1}],
+        "credit": [{"account": "payable:interest", "weight": 1}],
+    }  # fmt: skip
+    _done(api.post(f"/v1/ledgers/{LEDGER}/rules", json=rule))
+    path = f"/v1/ledgers/{LEDGER}/rules/save"
+    through = (dt.datetime.now(dt.UTC) - dt.timedelta(days=2)).date().isoformat()
+    accrual = {"idempotency_key": "a1", "account": B, "through": through}
+    _done(api.post(f"{path}:accrue", json=accrual))
+    _done(api.post(f"{path}:capitalize", json={"idempotency_key": "a2", "account": B}))
 
 
 def _parties(api: httpx.Client) -> None:

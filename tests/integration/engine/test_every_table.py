@@ -85,20 +85,24 @@ CHANGES = [
     Change("ledger.capture", "delete from ledger.capture", "308 309"),
     Change("ledger.period", "update ledger.period set day = day - 1", "310"),
     Change("ledger.period", "delete from ledger.period where seq = 311", "311"),
+    Change("ledger.declaration", "update ledger.declaration set name = 'x' where seq = 316", "316"),
+    Change("ledger.declaration", "delete from ledger.declaration where seq = 316", "316"),
+    Change("ledger.accrual", "delete from ledger.accrual where seq = 318", "318"),
+    Change("ledger.accrual", "insert into ledger.accrual values ('books', 'save', 3, 9)", "9"),
     Change("ledger.reversal", "insert into ledger.reversal values ('books', 6, 7)", "6 7"),
     Change(
         "ledger.checkpoint",
         "update ledger.checkpoint set note = overlay(note placing 'bucks' from position('books'"
         " in note))",
-        "311",
+        "318",
     ),
-    Change("ledger.checkpoint", "update ledger.checkpoint set root = sha256(root)", "311"),
+    Change("ledger.checkpoint", "update ledger.checkpoint set root = sha256(root)", "318"),
     Change(
         "ledger.cosignature",
         "update ledger.cosignature set line = replace(line, 'w.test', 'v.test')",
-        "311 w.test",
+        "318 w.test",
     ),
-    Change("ledger.cosignature", "delete from ledger.checkpoint", "311 w.test"),
+    Change("ledger.cosignature", "delete from ledger.checkpoint", "318 w.test"),
     Change(
         "ledger.lease",
         "insert into ledger.lease values ('nowhere', 'x', 'y', now())",

@@ -15,13 +15,23 @@ from ledger_service.engine.writer import LedgerWriter
 from tests.integration.engine.conftest import LEDGER, follow, local_writer
 from tests.integration.engine.test_verification import tamper
 from tests.integration.engine.test_writer import A, B, opened, submit
-from tests.ledger_book import capturing, holding, posting, voiding
+from tests.ledger_book import (
+    accruing,
+    capitalizing,
+    capturing,
+    holding,
+    interest_rule,
+    posting,
+    voiding,
+)
 from tests.servers import LedgerDatabase
 
 DAMAGE = {
     "accounts": {"account": "update ledger.account set status = 'frozen', gl_code = '9'"},
     "captures": {"capture": "delete from ledger.capture"},
     "holds": {"hold": "update ledger.hold set amounts[1] = 1, state = 'open'"},
+    "accruals": {"accrual": "delete from ledger.accrual"},
+    "declarations": {"declaration": "update ledger.declaration set name = 'x'"},
     "periods": {"period": "update ledger.period set day = day + 1"},
     "balances": {"balance": "update ledger.balance set debits = debits + 1 where debits > 0"},
     "idempotency": {"idempotency": "delete from ledger.idempotency where seq % 2 = 0"},
@@ -69,6 +79,17 @@ async def hold_and_close(writer: LedgerWriter) -> None:
     await submit(writer, AttestDay("2026-02-01", "stm_1", "usr_1"))
 
 
+async def accrue(writer: LedgerWriter) -> None:
+    """Interest by a rule of the ledger's own, accrued and capitalized."""
+    names = ("expense:interest", "payable:interest")
+    await submit(writer, *(OpenAccount(name, "USD", "key_test") for name in names))
+    await submit(writer, interest_rule("save", "0.5", since="2026-01-01"))
+    done = await submit(
+        writer, accruing("a1", "save", B, "2026-06-30"), capitalizing("a2", "save", B)
+    )
+    assert all(hasattr(verdict, "seq") for verdict in done), done
+
+
 @pytest.mark.parametrize("name", DAMAGE)
 async def test_what_was_damaged_is_put_right_while_its_writer_goes_on(
     ledger_database: LedgerDatabase, postgres, name: str
@@ -79,6 +100,7 @@ async def test_what_was_damaged_is_put_right_while_its_writer_goes_on(
         await opened(writer)
         await submit(writer, *transfers(0, 20))
         await hold_and_close(writer)
+        await accrue(writer)
         await follow(ledger_database)
     assert rebuilt(ledger_database, name).differing == {}
     tamper(postgres.admin_url, ledger_database, *DAMAGE[name].values())

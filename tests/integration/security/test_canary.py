@@ -69,6 +69,17 @@ STATEMENT_ACCOUNT = {
 HOLD = {**TRANSACTION, "expires_at": "2099-01-01T00:00:00Z"}
 HOLD.pop("effective_at", None)
 CORRECTION = {**TRANSACTION, "corrects": 4, "effective_at": "2026-07-01T12:00:00Z"}
+RULE = {
+    "rule": "card",
+    "since": "2026-01-01",
+    "kind": "fee",
+    "currency": "USD",
+    "tiers": [{"at_least": "0", "rate": "0.01", "fixed": "5"}],
+    "debit": [{"account": "{account}", "weight": 1}],
+    "credit": [{"account": "bank:fbo", "weight": 1}],
+    "minimum": "1",
+    "maximum": "500",
+}
 JSON = {"Content-Type": "application/json"}
 _numbers = itertools.count(1)
 BODIES: dict[str, Any] = {
@@ -101,6 +112,25 @@ BODIES: dict[str, Any] = {
     "POST /v1/ledgers/{ledger}/periods:reopen": {"since": "2020-01-15", "reason": "late_invoice"},
     "POST /v1/ledgers/{ledger}/days/{day}:attest": {"reference": "stm_1"},
     "POST /v1/ledgers/{ledger}/corrections": CORRECTION,
+    "POST /v1/ledgers/{ledger}/currencies": {"currency": "POINTS", "exponent": 3},
+    "POST /v1/ledgers/{ledger}/rules": RULE,
+    "POST /v1/ledgers/{ledger}/rules/{rule}:withdraw": {"since": "2099-01-01"},
+    "POST /v1/ledgers/{ledger}/rules/{rule}:charge": {
+        "idempotency_key": "k#",
+        "account": "customer:1:wallet",
+        "amount": "1000",
+        "metadata": {"invoice": "x"},
+    },
+    "POST /v1/ledgers/{ledger}/rules/{rule}:accrue": {
+        "idempotency_key": "k#",
+        "account": "customer:1:wallet",
+        "through": "2026-07-02",
+        "since": "2026-07-01",
+    },
+    "POST /v1/ledgers/{ledger}/rules/{rule}:capitalize": {
+        "idempotency_key": "k#",
+        "account": "customer:1:wallet",
+    },
     "POST /v1/ledgers/{ledger}/resumptions": {"reason": "looked at it"},
     "POST /v1/ledgers/{ledger}/checkpoints/{size}/cosignatures": {"cosignature": "x"},
     "POST /v1/ledgers/{ledger}/reversals": {
@@ -124,7 +154,9 @@ BODIES: dict[str, Any] = {
 }
 """A good body of each route that takes one; None: the bank file below. Each # becomes a number, so
 that nothing is refused only because it was there before."""
-MONEY = frozenset({"amount", "floor", "ceiling"})
+MONEY = frozenset(
+    {"amount", "floor", "ceiling", "at_least", "fixed", "minimum", "maximum"},
+)
 """Fields whose digits are minor units: there an account number is just a large sum."""
 PARAMETERS = {
     "ledger": "simulated",
@@ -132,6 +164,7 @@ PARAMETERS = {
     "seq": "4",
     "size": "1",
     "day": "2020-02-01",
+    "rule": "card",
 }
 BANK_FILE = """\
 01,PARTNER,TALLY,260702,0600,1,80,1,2/
@@ -228,6 +261,7 @@ def prepare(http: httpx.Client) -> None:
         ("/v1/ledgers/simulated/accounts", ACCOUNT),
         ("/v1/ledgers/simulated/transactions", TRANSACTION),
         ("/v1/ledgers/simulated/holds", HOLD),
+        ("/v1/ledgers/simulated/rules", RULE),
         ("/v1/parties", PARTY),
         ("/v1/statement-accounts", STATEMENT_ACCOUNT),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger_service.contract.events import Rate
+from ledger_service.contract.money import EXPONENTS
 from ledger_service.domain.book import Book
 from ledger_service.domain.commands import OpenAccount
 from ledger_service.domain.errors import Refusal
@@ -60,8 +61,8 @@ def test_minor_units_of_different_size_are_taken_into_account() -> None:
 
     lines = entries((USD, 100), (LONG_USD, -100))
     lines += entries(("position:jpy", 150), ("customer:1:jpy", -150), currency="JPY")
-    assert check_rate(lines, Rate("USD", "JPY", "150", "1")) is None
-    assert refused(check_rate(lines, Rate("USD", "JPY", "15000", "1"))) == "rate_differs"
+    assert check_rate(lines, Rate("USD", "JPY", "150", "1"), EXPONENTS) is None
+    assert refused(check_rate(lines, Rate("USD", "JPY", "15000", "1"), EXPONENTS)) == "rate_differs"
 
 
 @pytest.mark.parametrize(

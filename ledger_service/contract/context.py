@@ -1,0 +1,24 @@
+"""What the outside world calls a movement of money."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Channel = Literal["ach", "wire", "instant", "card", "cash", "check", "internal"]
+
+
+class Context(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the outside world calls this movement; every field is a token, a code or a party id."""
+
+    channel: Channel = "internal"
+    counterparty: str | None = None
+    """Opaque token of the other side (a party id, an account id of ours, or a keyed hash)."""
+    counterparty_bank: str | None = None
+    counterparty_country: str | None = None
+    """ISO 3166-1 alpha-2."""
+    rail_reference: str | None = None
+    """The reference that the bank's statement will carry."""
+    conductor: str | None = None
+    """Party id of the person who handed over or took the cash, where that is not the owner."""

@@ -1,0 +1,180 @@
+"""Interest: what has accrued on an account, exactly, and how much of it is posted.
+
+The interest of a day is the balance at its end times the rate times the day's part of a year. Sums
+are ratios; whole minor units are posted and the rest is carried, so that all postings since the start
+of a period sum to the exact interest rounded once, however many they are.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from itertools import pairwise
+
+import msgspec
+
+from ledger_service.contract.events import RuleDeclared, TransactionPosted
+from ledger_service.contract.rules import Applied
+from ledger_service.domain.day_count import year_fraction
+from ledger_service.domain.period import following
+from ledger_service.domain.rule import Version, due, in_force, rounded
+
+_RATIO = re.compile(r"(-?\d+)/([1-9]\d*)\Z", re.ASCII)
+
+
+class Accrued(msgspec.Struct, frozen=True):
+    """What has accrued on one account by one rule and is not capitalized."""
+
+    period_start: str
+    """The day from which on."""
+    through: str
+    """The last day that was accrued."""
+    posted: int
+    """Whole minor units."""
+    carried: Fraction
+    """What has accrued beyond `posted`."""
+
+
+class DayBalances(msgspec.Struct):
+    """An account's balances by effective day, debits less credits, as they stand now."""
+
+    opening: int
+    """Before the first day."""
+    movements: dict[str, int]
+    """Of each day with entries, from the first one on."""
+
+
+class Accruing(msgspec.Struct):
+    """What an accrual rests on: good for the commands of one batch."""
+
+    first: str
+    """From which day on the movements are known; the earliest that can be accrued."""
+    balances: DayBalances
+    accrued: Accrued | None = None
+
+    def take(self, accrued: Accrued) -> None:
+        """The days up to `accrued.through` are accrued; the next one is now the first."""
+        past = following(accrued.through)
+        movements = self.balances.movements
+        for day in [day for day in movements if self.first <= day < past]:
+            self.balances.opening += movements.pop(day)
+        self.first, self.accrued = max(self.first, past), accrued
+
+    def move(self, day: str, amount: int) -> None:
+        """Take in an entry: debits are positive."""
+        if day < self.first:
+            self.balances.opening += amount
+        else:
+            movements = self.balances.movements
+            movements[day] = movements.get(day, 0) + amount
+
+
+Accruals = dict[str, dict[str, Accruing]]
+"""By account and rule."""
+
+
+def follow(accruals: Accruals, event: TransactionPosted) -> None:
+    """Keep what accruals rest on with the book, for later commands of the batch."""
+    for entry in event.entries:
+        amount = int(entry.amount) if entry.side == "debit" else -int(entry.amount)
+        for accruing in accruals.get(entry.account, {}).values():
+            accruing.move(event.effective_date, amount)
+    applied = event.applied
+    if applied is not None and applied.period_start is not None:
+        accruals[applied.account][applied.rule].take(accrued_of(applied))
+
+
+def copied(accruals: Accruals) -> Accruals:
+    """For a linked batch that may be taken back."""
+    return {
+        account: {
+            rule: msgspec.structs.replace(
+                one, balances=DayBalances(one.balances.opening, {**one.balances.movements})
+            )
+            for rule, one in by_rule.items()
+        }
+        for account, by_rule in accruals.items()
+    }
+
+
+def accrued_of(applied: Applied) -> Accrued:
+    """What has accrued, as the last event of an account and rule says it."""
+    return Accrued(
+        applied.period_start or "",
+        applied.last_day or "",
+        int(applied.accrued or 0),
+        parse_ratio(applied.carried or ""),
+    )
+
+
+def of_days(
+    versions: Sequence[Version],
+    balances: DayBalances,
+    *,
+    debit_normal: bool,
+    period_start: str,
+    first: str,
+    last: str,
+) -> Fraction:
+    """The interest of the days from `first` to `last`, in minor units.
+
+    The part of a year is counted from `period_start`, so that it is the same whether the days are
+    asked for one by one or together.
+    """
+    past = following(last)
+    steps = {first, past}
+    steps |= {day for day in balances.movements if first < day < past}
+    steps |= {version.since for version in versions if first < version.since < past}
+    running = balances.opening + _moved(balances.movements, first)
+    start, total = dt.date.fromisoformat(period_start), Fraction(0)
+    for day, until in pairwise(sorted(steps)):
+        running += balances.movements.get(day, 0)
+        terms = in_force(versions, day)
+        if terms is not None and terms.day_count is not None:
+            ends = [dt.date.fromisoformat(end) for end in (day, until)]
+            counted = [year_fraction(terms.day_count, start, end) for end in ends]
+            yearly = due(terms, bearing(terms, running, debit_normal=debit_normal))
+            total += yearly * (counted[1] - counted[0])
+    return total
+
+
+def _moved(movements: Mapping[str, int], before: str) -> int:
+    return sum(amount for day, amount in movements.items() if day < before)
+
+
+def bearing(terms: RuleDeclared, balance: int, *, debit_normal: bool) -> int:
+    """What of a balance, debits less credits, bears interest; nothing on the other side."""
+    on_normal_side = balance if debit_normal else -balance
+    return max(on_normal_side if terms.balances == "positive" else -on_normal_side, 0)
+
+
+def accrue(
+    terms: RuleDeclared, before: Accrued | None, interest: Fraction, *, first: str, last: str
+) -> tuple[int, Accrued]:
+    """How much to post, and what then has accrued. `before`: none, or nothing since it was new."""
+    posted, carried = (before.posted, before.carried) if before else (0, Fraction(0))
+    exact = posted + carried + interest
+    # what an earlier version rounded up stays posted
+    whole = max(rounded(exact, terms.rounding), posted)
+    start = before.period_start if before else first
+    return whole - posted, Accrued(start, last, whole, exact - whole)
+
+
+def capitalize(before: Accrued) -> Accrued:
+    """What has accrued after all that was posted went to the account."""
+    return Accrued(following(before.through), before.through, 0, before.carried)
+
+
+def parse_ratio(text: str) -> Fraction:
+    """From what `ratio` wrote. Errors: ValueError."""
+    found = _RATIO.match(text)
+    if not found:
+        raise ValueError("a ratio is numerator/denominator")
+    return Fraction(int(found[1]), int(found[2]))
+
+
+def ratio(exact: Fraction) -> str:
+    """As events carry it: numerator/denominator, in lowest terms."""
+    return f"{exact.numerator}/{exact.denominator}"
