@@ -11,6 +11,7 @@ import psycopg
 from ledger_service.contract.events import (
     AccountOpened,
     Context,
+    CurrencyDeclared,
     DayAttested,
     Entry,
     HoldPlaced,
@@ -21,6 +22,8 @@ from ledger_service.contract.events import (
     PeriodClosed,
     PeriodReopened,
     PeriodSoftClosed,
+    RuleDeclared,
+    RuleWithdrawn,
     StatementAccountRegistered,
     StatementLine,
     StatementReceived,
@@ -31,6 +34,7 @@ from ledger_service.contract.events import (
     event_type,
     timestamp,
 )
+from ledger_service.contract.rules import Part, Tier
 
 START = dt.datetime(2026, 7, 1, 12, tzinfo=dt.UTC)
 FBO, CLEARING = "bank:fbo", "clearing:ach"
@@ -148,6 +152,21 @@ def holds_and_periods(ledger: str, seq: int) -> list[JournalEvent]:
             seq=seq + 6, since="2026-05-30", reason="late_invoice", approval="apr_1", **head
         ),
         DayAttested(seq=seq + 7, day="2026-06-01", reference="stm_1", **head),
+    ]  # fmt: skip
+
+
+def declarations(ledger: str, seq: int) -> list[JournalEvent]:
+    """A currency of the ledger's own, a rule of interest, and its end; from `seq` on."""
+    head = {"ledger": ledger, "recorded_at": timestamp(START), "actor": "key_loader"}
+    return [
+        CurrencyDeclared(seq=seq, currency="POINTS", exponent=3, **head),
+        RuleDeclared(
+            seq=seq + 1, rule="save", version=1, since="2026-06-01", kind="interest",
+            currency="USD", tiers=[Tier(rate="0.04"), Tier("1000000", rate="0.05")],
+            day_count="ACT/365F", debit=[Part("expense:interest", 1)],
+            credit=[Part("payable:interest", 1)], **head,
+        ),
+        RuleWithdrawn(seq=seq + 2, rule="save", version=2, since="2026-07-01", **head),
     ]  # fmt: skip
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ledger_service.contract.money import EXPONENTS, MAX_POSTING_MINOR
+from ledger_service.contract.money import EXPONENTS, MAX_EXPONENT, MAX_POSTING_MINOR, OWN_CURRENCY
 from ledger_service.contract.snapshots import SnapshotName
 
 WINDOW_ROWS = 20_000
-_CURRENCIES = sorted(EXPONENTS)
+_CURRENCY = f"^({'|'.join(sorted(EXPONENTS))}|{OWN_CURRENCY})$"
 
 Expectation = tuple[str, dict[str, Any]]
 """Class of `great_expectations.expectations`, and its arguments."""
@@ -56,13 +56,14 @@ SUITES = (
         "reconciliation_status from marts.entries "
         f"order by last_seq desc, ledger, entry_no limit {WINDOW_ROWS}",
         (
-            *_never_null("ledger", "seq", "account", "side", "amount", "currency", "kind"),
+            *_never_null("ledger", "seq", "account", "side", "amount", "currency", "exponent"),
+            *_never_null("kind"),
             _unique("ledger", "seq", "entry_no"),
             _one_of("side", ["debit", "credit"]),
-            _one_of("currency", _CURRENCIES),
+            ("ExpectColumnValuesToMatchRegex", {"column": "currency", "regex": _CURRENCY}),
             _one_of("channel", ["ach", "wire", "instant", "card", "cash", "check", "internal"]),
             _between("amount", 1, MAX_POSTING_MINOR),
-            _between("exponent", 0, 9),
+            _between("exponent", 0, MAX_EXPONENT),
         ),
     ),
     Suite(

@@ -204,6 +204,34 @@ PERIODS = Table(
         events.DayAttested: {**_LEDGER, "event_type": "e.type", **_same("day", "reference")},
     },
 )
+CURRENCIES = Table(
+    "currencies",
+    (*_JOURNAL_HEAD, ("currency", "VARCHAR"), ("exponent", "INTEGER")),
+    {events.CurrencyDeclared: {**_LEDGER, **_same("currency", "exponent")}},
+)
+_OF_RULE = {**_LEDGER, "event_type": "e.type", **_same("rule", "version", "since")}
+RULES = Table(
+    "rules",
+    (
+        *_JOURNAL_HEAD,
+        *_texts("event_type", "rule"),
+        ("version", "INTEGER"),
+        ("since", "DATE"),
+        *_texts("kind", "currency", "tiering", "rounding", "day_count", "balances"),
+        ("minimum", "BIGINT"),
+        ("maximum", "BIGINT"),
+    ),
+    {
+        events.RuleDeclared: {
+            **_OF_RULE,
+            **_same("kind", "currency", "day_count", "minimum", "maximum"),
+            "tiering": "coalesce(e.tiering, 'graduated')",
+            "rounding": "coalesce(e.rounding, 'half_even')",
+            "balances": "coalesce(e.balances, 'positive')",
+        },
+        events.RuleWithdrawn: _OF_RULE,
+    },
+)
 PARTIES = Table(
     "parties",
     (
@@ -283,6 +311,8 @@ TABLES = (
     HOLDS,
     HOLD_ENTRIES,
     PERIODS,
+    CURRENCIES,
+    RULES,
     PARTIES,
     STATEMENT_ACCOUNTS,
     STATEMENTS,

@@ -169,3 +169,13 @@ def stated_cases() -> Facts:
     # Registered long after it moved: its whole past is to be reconciled.
     facts.statement_account("bank:operating", "operating", token="stated_operating")
     return facts
+
+
+def own_currency() -> Facts:
+    """A ledger that keeps a currency which it declared itself."""
+    facts = Facts("own")
+    facts.declare_currency("POINTS", 9)
+    fbo, customer = facts.account("bank:fbo"), facts.account("customer:1:points")
+    facts.post(at(1), [(fbo, "debit", 2**62), (customer, "credit", 2**62)])
+    facts.post(at(2), [(fbo, "debit", 2**62), (customer, "credit", 2**62)])
+    return facts

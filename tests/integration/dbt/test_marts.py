@@ -24,7 +24,7 @@ MARTS = (
 KEPT = ("intermediate.int_bank_entries", "intermediate.int_monitored_entries")
 """What increments read besides marts: equal after one step, the next one begins from the same."""
 RANDOM = [histories.random_history(f"random_{seed}", seed) for seed in range(12)]
-ALL = [histories.cases(), histories.stated_cases(), *RANDOM]
+ALL = [histories.cases(), histories.stated_cases(), histories.own_currency(), *RANDOM]
 LAST = histories.at(8).date()
 
 
@@ -179,6 +179,16 @@ def test_stated_balances_within_rounding(built: Warehouse) -> None:
         ("customer:1:wallet", histories.at(6).date(), histories.at(6).date(), 1),
         ("customer:4:wallet", histories.at(1).date(), histories.at(6).date(), 2),
     ]
+
+
+def test_a_currency_of_the_ledger_s_own_has_the_places_it_was_declared_with(
+    built: Warehouse,
+) -> None:
+    for mart in ("accounts", "entries", "account_balances_current", "trial_balance_daily"):
+        found = built.rows(
+            f"select distinct currency, exponent from marts.{mart} where ledger = 'own' order by 1"
+        )
+        assert found == [("POINTS", 9)], mart
 
 
 def test_seeds_equal_the_ledgers_own_rules(built: Warehouse) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LANDING = {
     "ledgers": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, currencies VARCHAR[],"
     " time_zone VARCHAR, cut_off VARCHAR, calendar VARCHAR, chart VARCHAR",
+    "currencies": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, currency VARCHAR,"
+    " exponent INTEGER",
     "accounts": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, event_type VARCHAR,"
     " account VARCHAR, currency VARCHAR, account_class VARCHAR, normal_side VARCHAR,"
     " custodial BOOLEAN, gl_code VARCHAR, owner VARCHAR, floor BIGINT, ceiling BIGINT,"
@@ -90,6 +92,11 @@ class Facts:
             {"stream": stream, "seq": self.stream_seq, "recorded_at": recorded_at} | values
         )
         return self.stream_seq
+
+    def declare_currency(self, currency: str, exponent: int) -> None:
+        """Declare a currency of the ledger's own; what is opened from here on is kept in it."""
+        self._append("currencies", currency=currency, exponent=exponent)
+        self.currency = currency
 
     def account(self, account: str, owner: str | None = None) -> str:
         """Open an account of the default chart."""

@@ -73,6 +73,7 @@ def rows(landing: Landing, table: str, columns: str = "*") -> list[tuple]:
 
 def test_every_event_type_lands_typed(landing, convert):
     history = ledger_events.history(LEDGER, 20)
+    history += ledger_events.declarations(LEDGER, len(history) + 1)
     history += ledger_events.holds_and_periods(LEDGER, len(history) + 1)
     assert {type(event) for event in history} == {*get_args(JournalEvent)} - {AccountChanged}
     land(landing, as_records(history))
@@ -114,6 +115,11 @@ def test_every_event_type_lands_typed(landing, convert):
         (first + 3, first + 2, "voided", None),
     ]
     assert len(rows(landing, "hold_entries")) == 6
+    assert rows(landing, "currencies", "currency, exponent") == [("POINTS", 3)]
+    assert rows(landing, "rules", "rule, version, since::varchar, day_count, rounding") == [
+        ("save", 1, "2026-06-01", "ACT/365F", "half_even"),
+        ("save", 2, "2026-07-01", None, None),
+    ]
     assert [row[0] for row in rows(landing, "periods", "day::varchar, seq")] == [
         "2026-05-30", "2026-05-31", "2026-05-31", "2026-06-01",
     ]  # fmt: skip

@@ -28,7 +28,7 @@ select
     opened.ledger,
     opened.account,
     opened.currency,
-    currencies.exponent,
+    coalesce(own.exponent, currencies.exponent) as exponent,
     opened.account_class,
     opened.normal_side,
     opened.custodial,
@@ -46,3 +46,5 @@ inner join changes
         and changes.age = 1
 left join {{ ref('currencies') }} as currencies
     on opened.currency = currencies.currency
+left join {{ ref('stg_currencies') }} as own
+    on opened.ledger = own.ledger and opened.currency = own.currency

@@ -1,0 +1,5 @@
+select distinct
+    ledger,
+    currency,
+    exponent
+from {{ source('landing', 'currencies') }}
