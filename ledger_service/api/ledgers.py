@@ -16,8 +16,12 @@ from ledger_service.api.problems import Problem
 from ledger_service.api.verdicts import settled
 from ledger_service.api.who import Principal, require
 from ledger_service.contract import environment
+from ledger_service.contract.events import TrialLine
+from ledger_service.domain.chart import Chart
 from ledger_service.domain.commands import OpenLedger
+from ledger_service.domain.trial_balance import roll_ups
 from ledger_service.engine import as_of, reads
+from ledger_service.engine.charts import known_charts
 from ledger_service.engine.client import LedgerClient
 from ledger_service.engine.protocol import Committed
 
@@ -26,7 +30,6 @@ EVENTS_MAX = 100_000
 _CHUNK = 500
 """Lines sent at a time."""
 NDJSON = "application/x-ndjson"
-_LINE = ("gl_code", "account_class", "custodial", "currency")
 
 
 @contextlib.asynccontextmanager
@@ -126,7 +129,11 @@ async def trial_balance(
     request: Request,
     clocks: AsOf,
 ) -> dict[str, Any]:
-    """Debits and credits by gl_code on both clocks."""
+    """Debits and credits by gl_code on both clocks, rolled up by the chart's headings.
+
+    `lines` are the accounts of each code; a roll-up is the sum of the lines and roll-ups whose
+    parent it is.
+    """
     pool = request.app.state.pool
     if clocks.asks_when_effective:
         at = await clocks.resolve(request, ledger)
@@ -134,23 +141,38 @@ async def trial_balance(
     else:
         seq = await clocks.known_seq(request, ledger)
         rows = await reads.trial_balance(pool, ledger, seq)
+    lines = [
+        TrialLine(
+            row["gl_code"],
+            row["account_class"],
+            row["custodial"],
+            row["currency"],
+            str(int(row["debits"])),
+            str(int(row["credits"])),
+        )
+        for row in rows
+    ]
     sums: dict[str, int] = {}
-    for row in rows:
-        difference = int(row["debits"]) - int(row["credits"])
-        sums[row["currency"]] = sums.get(row["currency"], 0) + difference
+    for line in lines:
+        difference = int(line.debits) - int(line.credits)
+        sums[line.currency] = sums.get(line.currency, 0) + difference
+    opened = await reads.ledger(pool, ledger)
+    if opened is None:
+        raise Problem("ledger_not_open")
+    chart = known_charts()[opened["chart"]]
     return {
         "ledger": ledger,
         **clocks.stated(seq),
-        "lines": [
-            {
-                **{name: row[name] for name in _LINE},
-                "debits": str(int(row["debits"])),
-                "credits": str(int(row["credits"])),
-            }
-            for row in rows
-        ],
+        "lines": [_shown(chart, line) for line in lines],
+        "roll_ups": msgspec.to_builtins(roll_ups(chart, lines)),
         "balanced": not any(sums.values()),
     }
+
+
+def _shown(chart: Chart, line: TrialLine) -> dict[str, Any]:
+    """A line with what the chart says of its code."""
+    heading = chart.headings[line.gl_code]
+    return {**msgspec.to_builtins(line), "name": heading.name, "parent": heading.parent}
 
 
 @router.get("/v1/ledgers/{ledger}/events")

@@ -50,6 +50,15 @@ def _both_clocks(http: httpx.Client) -> None:
     trial = http.get(f"{L}/trial-balance", params=asked).json()
     assert [line["debits"] for line in trial["lines"]] == ["0", "50"]
     assert (trial["balanced"], trial["effective_at"]) == (True, "2026-01-05T17:00:00.000000Z")
+    assert (trial["lines"][1]["gl_code"], trial["lines"][1]["parent"]) == ("2010", "2000")
+    assert [(one["gl_code"], one["debits"]) for one in trial["roll_ups"]] == [
+        ("1100", "0"),
+        ("2000", "50"),
+    ]
+    now = http.get(f"{L}/trial-balance").json()["roll_ups"]
+    assert [(one["name"], one["parent"], one["credits"]) for one in now][1:] == [
+        ("What we owe customers", None, "150")
+    ]
     every = http.get(f"{L}/balances", params={**asked, "known_at": "2020-01-01T00:00:00Z"})
     assert (every.text, every.headers["X-Ledger-Seq"]) == ("", "0")
     early = http.get(f"{L}/accounts/{B}/balance", params={"at_seq": 1})
