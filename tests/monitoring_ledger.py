@@ -151,6 +151,12 @@ class StandIn:
             (
                 "ledgers.read",
                 "GET",
+                ledger,
+                lambda *_, **__: (200, {"ledger": LEDGER, "exponents": {"USD": 2}}),
+            ),
+            (
+                "ledgers.read",
+                "GET",
                 ledger + "/progress",
                 lambda *_, **__: (
                     200,

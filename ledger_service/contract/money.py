@@ -74,16 +74,21 @@ def parse_minor(text: object) -> int:
 
 
 def to_minor(
-    text: str | Decimal, currency: str, rounding: Rounding = "reject"
+    text: str | Decimal,
+    currency: str,
+    rounding: Rounding = "reject",
+    *,
+    places: int | None = None,
 ) -> tuple[int, Decimal]:
     """Major units to minor units: ("12.50", "USD") gives (1250, 0).
 
     The second value is the residual, source minus result, in minor units: what rounding took away
     (positive) or added (negative). With `reject`, an amount that is not whole minor units raises
     `not_whole_minor_units`. The sign is kept; zero is allowed (the caller decides what it means).
+    `places` are those of a currency that a ledger declared; None: ISO 4217's.
     Errors: `unknown_currency`, `bad_amount`, `not_whole_minor_units`.
     """
-    places = exponent(currency)
+    places = exponent(currency) if places is None else places
     try:
         exact = Decimal(text).scaleb(places)
     except (InvalidOperation, ValueError):

@@ -57,6 +57,10 @@ class Ledger:
         """The text at `path`."""
         return self.call("GET", path).text
 
+    def exponents(self, ledger: str) -> dict[str, int]:
+        """Decimal places of each currency that a ledger keeps, its own among them."""
+        return self.get(f"/v1/ledgers/{ledger}")["exponents"]
+
     def journal_event(self, ledger: str, seq: int) -> tuple[events.TransactionPosted, bytes]:
         """A transaction as the API states it, and the canonical bytes of exactly that statement.
 

@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse, Response
 
 from ledger_service.contract import events
 from ledger_service.contract.identifiers import LEDGER
-from ledger_service.contract.money import EXPONENTS
 from monitoring import proofs
 from monitoring.console.access import Person, require
 from monitoring.console.ledger import Ledger, LedgerProblem
@@ -67,7 +66,7 @@ def proof(
         checks=checks,
         failure=found.failure,
         holds=bool(checks) and all(check.holds for check in checks),
-        exponents=EXPONENTS,
+        exponents=Ledger(request.app.state.api, person.token).exponents(ledger),
         can_reverse=person.may("reversals.request"),
     )
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from starlette.responses import RedirectResponse, Response
 
 from ledger_service.contract.identifiers import LEDGER
-from ledger_service.contract.money import MoneyError, exponent, to_minor
+from ledger_service.contract.money import MoneyError, to_minor
 from monitoring.console.access import Person, own_form, require
 from monitoring.console.ledger import Ledger, LedgerProblem
 from monitoring.console.render import page, problem_page
@@ -69,7 +69,9 @@ def ask(  # noqa: PLR0917 - the fields of a form
     try:
         if amount.strip():
             original = api.get(f"/v1/ledgers/{ledger}/transactions/{int(transaction)}")
-            minor, _ = to_minor(amount.strip().replace(",", ""), original["entries"][0]["currency"])
+            currency = original["entries"][0]["currency"]
+            places = api.exponents(ledger)[currency]
+            minor, _ = to_minor(amount.strip().replace(",", ""), currency, places=places)
             body["amount"] = str(minor)
         made = api.post(f"/v1/ledgers/{ledger}/reversals", body)
     except MoneyError as error:
@@ -104,6 +106,7 @@ def one(
         api.get(f"/v1/approvals/{found['approval']}") if person.may("approvals.read") else None
     )
     currency = original["entries"][0]["currency"]
+    exponents = api.exponents(found["ledger"])
     is_maker = approval is not None and approval["requested_by"] == person.actor
     return page(
         request,
@@ -112,7 +115,8 @@ def one(
         original=original,
         approval=approval,
         currency=currency,
-        exponent=exponent(currency),
+        exponent=exponents[currency],
+        exponents=exponents,
         is_maker=is_maker,
         # The maker may try: who is told no by the server, and sees why, trusts the rule.
         can_decide=approval is not None
