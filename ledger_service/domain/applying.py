@@ -87,8 +87,7 @@ def _accrue(
     account, accruing = found
     before, first = accruing.accrued, max(accruing.first, command.since or "")
     if first > last:
-        is_done = before is not None and last <= before.through
-        return refusal("already_accrued" if is_done else "nothing_due")
+        return refusal("already_accrued", next_day=accruing.first)
     exact = interest.of_days(
         book.rules[command.rule],
         accruing.balances,
@@ -113,8 +112,8 @@ def _when_accrued(
 
     Interest of a closed day is, like what is imposed, booked now, and keeps its day as value date.
     """
-    last = command.through
-    if not is_day(last) or not (command.since is None or is_day(command.since)):
+    last, since = command.through, command.since
+    if not is_day(last) or (since is not None and not (is_day(since) and since <= last)):
         return refusal("bad_day")
     today, _ = book.dates(terms, now, timestamp(now))
     if last >= today:
@@ -223,14 +222,15 @@ def _post(
     applied: Applied,
 ) -> Events | Refusal:
     """The transaction, if its accounts allow it and there is something to post."""
-    problem = _check_subject(book, declared, command.account) or check_accounts(
-        entries, book.accounts
+    if amount <= 0:
+        return refusal("nothing_due")
+    if amount > MAX_POSTING_MINOR:
+        return refusal("amount_too_large", amount=str(amount))
+    problem = (
+        _check_subject(book, declared, command.account)
+        or check_accounts(entries, book.accounts)
+        or check_limits(posting_moves(entries), book.accounts)
     )
-    if not problem and amount <= 0:
-        problem = refusal("nothing_due")
-    if not problem and amount > MAX_POSTING_MINOR:
-        problem = refusal("amount_too_large", amount=str(amount))
-    problem = problem or check_limits(posting_moves(entries), book.accounts)
     if problem:
         return problem
     event = TransactionPosted(

@@ -53,7 +53,7 @@ REFUSALS: dict[str, str] = {
     "bad_effective_at": "effective_at is RFC 3339 with a time zone, e.g. 2026-07-01T12:00:00Z.",
     "effective_in_future": "effective_at is at most one day in the future.",
     "bad_expiry": "expires_at is RFC 3339 with a time zone, and lies ahead.",
-    "bad_day": "A day is written YYYY-MM-DD.",
+    "bad_day": "A day is written YYYY-MM-DD, and the first of several is not after the last.",
     "day_not_over": "Only a day that is over in the ledger's time zone can be closed or attested.",
     "period_closed": "The period is closed; let it count from the first open day.",
     "day_attested": "The day was attested and takes no more entries; use the first open day.",
@@ -64,6 +64,8 @@ REFUSALS: dict[str, str] = {
     "not_of_this_kind": "A fee is charged; interest is accrued and capitalized.",
     "rule_not_in_force": "The rule is not in force on this day: it begins later, or was withdrawn.",
     "already_accrued": "Interest up to this day was accrued; a day is accrued once.",
+    "nothing_due": "Nothing is due that makes a whole minor unit; what there is counts later.",
+    "amount_too_large": "What the rule asks is beyond 2^63-1 minor units; mend the rule.",
     # accounts
     "account_not_in_chart": "No pattern of the chart of accounts fits this id; see the chart.",
     "account_exists": "The account is open with other properties; choose another id.",
@@ -79,9 +81,6 @@ REFUSALS: dict[str, str] = {
     "hold_ended": "Nothing is left of the hold: it was captured, voided or has expired.",
     "hold_expired": "The hold's time is over; ask for a new one.",
     "hold_exceeded": "Less than this amount is left of the hold.",
-    # what a rule asks
-    "nothing_due": "Nothing is due that makes a whole minor unit; what there is counts later.",
-    "amount_too_large": "What the rule asks is beyond 2^63-1 minor units; mend the rule.",
     # reversals
     "unknown_transaction": "No transaction has this seq; look it up by its idempotency key.",
     "is_a_reversal": "A reversal is not reversed; post a new transaction.",

@@ -14,11 +14,12 @@ from ledger_service.contract.events import RuleDeclared, TransactionPosted
 from ledger_service.contract.rules import Tier
 from ledger_service.domain import legs
 from ledger_service.domain.book import Book, Replay
-from ledger_service.domain.commands import OpenAccount
+from ledger_service.domain.commands import ChangeAccount, ClosePeriod, OpenAccount
 from ledger_service.domain.errors import REFUSALS, Refusal
 from ledger_service.domain.rule_commands import (
     DeclareRule,
     WithdrawRule,
+    charge_fee,
 )
 from ledger_service.engine.fold import Fold
 from tests.ledger_book import (
@@ -159,11 +160,72 @@ def test_a_fee_is_refused_by_name(book) -> None:
     assert why("none", A, 5) == "unknown_rule"
     assert why("save", A, 5) == "not_of_this_kind"
     assert why("card", A, 500, effective_at="2026-05-31T12:00:00Z") == "rule_not_in_force"
-    assert why("card", "customer:9:wallet", 500) == "unknown_account"
-    assert why("card", "customer:3:eur", 500) == "currency_differs"
     assert why("card", A, 99) == "nothing_due"
     assert why("huge", A, 2**60) == "amount_too_large"
+    assert why("card", "customer:9:wallet", 500) == "unknown_account"
+    assert why("card", "customer:3:eur", 500) == "currency_differs"
     assert why("card", A, 500) == "floor_passed"
+
+
+def test_a_fee_wrong_in_every_way_is_refused_for_one_reason_after_another(book) -> None:
+    """Precedence: mend the reason given, and the next one in REFUSALS is given."""
+    carry_out(book, fee_rule("card", Tier("100", rate="0.1"), Tier("1000", rate="1000")))
+    carry_out(book, interest_rule("save", "0.04"))
+    for number, status in ((3, "closed"), (4, "frozen")):
+        carry_out(book, OpenAccount(f"customer:{number}:wallet", "USD", "key_test", None, "0"))
+        carry_out(book, ChangeAccount(f"customer:{number}:wallet", status, "ended", "key_test"))
+    carry_out(book, OpenAccount("customer:5:eur", "EUR", "key_test"))
+    carry_out(book, ClosePeriod("2026-05-20", "key_test"))
+    amounts = {"bad_amount": "x", "nothing_due": "99", "amount_too_large": str(2**62)}
+    accounts = {
+        "unknown_account": "customer:9:wallet", "currency_differs": "customer:5:eur",
+        "account_closed": "customer:3:wallet", "account_frozen": "customer:4:wallet",
+    }  # fmt: skip
+    rules = {"unknown_rule": "none", "not_of_this_kind": "save"}
+    moments = {
+        "bad_effective_at": "soon", "effective_in_future": "2026-07-09T00:00:00Z",
+        "period_closed": "2026-05-20T12:00:00Z", "rule_not_in_force": "2026-05-31T12:00:00Z",
+    }  # fmt: skip
+
+    def wrong(mended: list[str]):
+        def first(ways: dict[str, str], right: str) -> str:
+            return next((text for code, text in ways.items() if code not in mended), right)
+
+        return charge_fee(
+            "simulated", "k", rule=first(rules, "card"), account=first(accounts, A),
+            amount=first(amounts, "500"), actor="key_test",
+            effective_at=first(moments, "2026-07-01T12:00:00Z"),
+            metadata={} if "undeclared_metadata" in mended else {"x": "y"},
+        )  # fmt: skip
+
+    found: list[str] = []
+    while "floor_passed" not in found:
+        found.append(refused(book.decide(wrong(found), NOW)))
+    assert len(found) == 15
+    assert found == sorted(found, key=list(REFUSALS).index)
+
+
+def test_an_accrual_wrong_in_every_way_is_refused_for_one_reason_after_another(book) -> None:
+    carry_out(book, interest_rule("save", "0.0365", since="2026-06-10"))
+    carry_out(book, fee_rule("card", Tier(fixed="5")))
+    begin_accruing(book, "save", A)
+    fund(book, 100_000, "2026-06-10")
+    carry_out(book, accruing("first", "save", A, "2026-06-20"))
+    steps = [
+        ("bad_day", accruing("k", "none", "customer:9:wallet", "June")),
+        ("bad_day", accruing("k", "none", "customer:9:wallet", "2026-06-01", since="2026-06-02")),
+        ("day_not_over", accruing("k", "none", "customer:9:wallet", "2026-07-01")),
+        ("unknown_rule", accruing("k", "none", "customer:9:wallet", "2026-06-01")),
+        ("not_of_this_kind", accruing("k", "card", "customer:9:wallet", "2026-06-01")),
+        ("rule_not_in_force", accruing("k", "save", "customer:9:wallet", "2026-06-01")),
+        ("already_accrued", accruing("k", "save", A, "2026-06-20")),
+        ("unknown_account", accruing("k", "save", "customer:9:wallet", "2026-06-21")),
+        ("nothing_due", accruing("k", "save", B, "2026-06-21")),
+    ]
+    begin_accruing(book, "save", B)
+    assert [refused(book.decide(command, NOW)) for _, command in steps] == [
+        code for code, _ in steps
+    ]
 
 
 # --- declaring ----------------------------------------------------------------------------------
@@ -287,8 +349,6 @@ def test_what_is_backdated_into_accrued_days_changes_only_those_that_come(book) 
 
 
 def test_interest_of_a_closed_day_is_booked_now_and_keeps_its_day(book) -> None:
-    from ledger_service.domain.commands import ClosePeriod
-
     carry_out(book, interest_rule("save", "0.0365"))
     begin_accruing(book, "save", A)
     fund(book, 100_000, "2026-06-01")
