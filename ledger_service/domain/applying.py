@@ -20,7 +20,7 @@ from ledger_service.domain.account import Account
 from ledger_service.domain.decisions import Events, When, parse_amount, sized, when_it_counts
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.domain.interest import Accrued, Accruing
-from ledger_service.domain.limits import check_accounts, check_limits, posting_moves
+from ledger_service.domain.limits import check_accounts, check_limits
 from ledger_service.domain.opening import Terms
 from ledger_service.domain.period import is_day
 from ledger_service.domain.rule_commands import (
@@ -229,7 +229,7 @@ def _post(
     problem = (
         _check_subject(book, declared, command.account)
         or check_accounts(entries, book.accounts)
-        or check_limits(posting_moves(entries), book.accounts)
+        or check_limits(entries, book.accounts)
     )
     if problem:
         return problem

@@ -237,7 +237,8 @@ def test_a_ledger_keeps_currencies_of_its_own(
         assert code(http.post(f"{L}/accounts", json={"account": "customer:1:coins", "currency": "USDX"})) \
             == (422, "unknown_currency")  # fmt: skip
         for wrong in ({"currency": "USD", "exponent": 2}, {"currency": "USDX", "exponent": 10},
-                      {"currency": "usdx", "exponent": 2}, {"currency": "USDX", "exponent": -1}):  # fmt: skip
+                      {"currency": "usdx", "exponent": 2}, {"currency": "USDX", "exponent": -1},
+                      {"currency": "USDX", "exponent": 2**64 - 1}):  # fmt: skip
             assert code(http.post(path, json=wrong)) == (422, "bad_currency")
         assert http.post(path, json=coins).status_code == 201
         assert http.post(path, json=coins).status_code == 200
