@@ -1,8 +1,9 @@
 """As-of questions on two clocks: what counted by a moment, as it was known at another (P8).
 
-Sums of whole days (recorded, effective) come from `day_delta`; single entries are added only at the
-edges: those recorded on the day of the known moment up to its `seq`, and those that count on the day
-of the effective moment up to it. Days are the ledger's own, in its time zone.
+Sums of whole days (recorded, effective) come from `day_delta`; single entries matter only at the
+edges. On the day of the known moment those up to its `seq` are added to the days before, or those
+behind it are taken from the whole day, whichever are fewer. On the day of the effective moment those
+are added that count up to it. Days are the ledger's own, in its time zone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 
 from ledger_service.contract.events import LedgerOpened, timestamp
 from ledger_service.engine import projector
+from ledger_service.engine.projections import HISTORY
 
 _DAY = dt.timedelta(days=1)
 
@@ -25,10 +27,12 @@ class Clocks(msgspec.Struct, frozen=True):
 
     seq: int
     """Known: the events up to this one."""
-    known_day: dt.date
-    """The local day on which that event was recorded."""
-    known_day_from: int
-    """First `seq` recorded on it."""
+    whole_before: dt.date
+    """What was recorded on the local days before this one is taken as a whole ..."""
+    edge_from: int
+    """... and from this `seq` on entry by entry: those up to `seq` are added, or, where ..."""
+    takes_off: bool
+    """... this is so, all others of the last whole day taken off."""
     before_day: dt.date
     """Effective: everything of the days before this one ..."""
     until: dt.datetime | None = None
@@ -52,19 +56,33 @@ async def resolve(
     Errors: `ProjectionBehind`.
     """
     await projector.caught_up(connection, ledger, seq)
-    day = await connection.fetchrow(
-        "select recorded_date, first_seq from ledger.recorded_day "
-        "where ledger = $1 and first_seq <= $2 order by first_seq desc limit 1",
-        ledger,
-        seq,
-    )
-    known_day, first = (day["recorded_date"], day["first_seq"]) if day else (dt.date.min, 1)
+    known = await _known(connection, ledger, seq)
     if effective_at is not None:
         edge = effective_at.astimezone(await _zone(connection, ledger)).date()
         recorded = await _recorded_on(connection, ledger, edge, seq)
-        return Clocks(seq, known_day, first, edge, effective_at, recorded)
+        return Clocks(seq, *known, edge, effective_at, recorded)
     before = dt.date.max if effective_date in (None, dt.date.max) else effective_date + _DAY
-    return Clocks(seq, known_day, first, before)
+    return Clocks(seq, *known, before)
+
+
+async def _known(connection: Any, ledger: str, seq: int) -> tuple[dt.date, int, bool]:
+    """`whole_before`, `edge_from` and `takes_off` of what is known with `seq`."""
+    day = await connection.fetchrow(
+        "select recorded_date, first_seq, (select min(n.first_seq) - 1 from ledger.recorded_day n "
+        "where n.ledger = $1 and n.first_seq > d.first_seq) as last_seq, (select seq "
+        "from ledger.projection where ledger = $1 and name = $3) as followed "
+        "from ledger.recorded_day d where d.ledger = $1 and d.first_seq <= $2 "
+        "order by d.first_seq desc limit 1",
+        ledger,
+        seq,
+        HISTORY.name,
+    )
+    if day is None:
+        return dt.date.min, 1, False
+    first, last = day["first_seq"], day["last_seq"] or day["followed"]
+    if last - seq <= seq - first:
+        return day["recorded_date"] + _DAY, seq + 1, True
+    return day["recorded_date"], first, False
 
 
 async def _zone(connection: Any, ledger: str) -> ZoneInfo:
@@ -74,24 +92,23 @@ async def _zone(connection: Any, ledger: str) -> ZoneInfo:
     return ZoneInfo(msgspec.json.decode(raw, type=LedgerOpened).time_zone)
 
 
-# Entries of posting lists with seq from {first} to {last}. A row holds those of one commit, so the
-# row around `last` may hold some on either side. Of one account it is the first that ends there or
-# later; of all accounts there is no such bound.
+# Entries of some accounts with seq from {first} to {last}. A row holds those of one commit, so the row
+# around `last` may hold some on either side: it is the first that ends there or later.
 _LISTED = """
   select p.number, u.seq, u.entry_no, u.amount, u.effective_date
-    from ledger.posting_list p, unnest(p.seqs, p.entry_nos, p.amounts, p.effective_dates)
+    from {accounts} as moved (number)
+         join ledger.posting_list p on p.ledger = $1 and p.number = moved.number
+          and p.last_seq >= {first} and p.last_seq <= coalesce(
+            (select min(l.last_seq) from ledger.posting_list l
+              where l.ledger = $1 and l.number = moved.number and l.last_seq >= {last}), {last})
+         cross join lateral unnest(p.seqs, p.entry_nos, p.amounts, p.effective_dates)
            as u (seq, entry_no, amount, effective_date)
-   where p.ledger = $1 and p.last_seq >= {first} and u.seq between {first} and {last} {account}
-"""
-_OF_ACCOUNT = """and p.number = {number} and p.last_seq <= coalesce(
-     (select min(l.last_seq) from ledger.posting_list l
-       where l.ledger = $1 and l.number = {number} and l.last_seq >= {last}), {last})
+   where {first} <= {last} and u.seq between {first} and {last}
 """
 
 
-def _listed(first: str, last: str, number: str | None) -> str:
-    account = _OF_ACCOUNT.format(number=number, last=last) if number else ""
-    return _LISTED.format(first=first, last=last, account=account)
+def _listed(first: str, last: str, accounts: str) -> str:
+    return _LISTED.format(first=first, last=last, accounts=accounts)
 
 
 async def _recorded_on(connection: Any, ledger: str, day: dt.date, seq: int) -> tuple[int, int]:
@@ -108,39 +125,65 @@ async def _recorded_on(connection: Any, ledger: str, day: dt.date, seq: int) -> 
     return row["first_seq"], min(seq, (row["following"] or seq + 1) - 1)
 
 
-# $1 ledger, $2 seq, $3 known day, $4 its first seq, $5 day before which all counts, $6 moment on that
-# day, $7 and $8 first and last seq recorded on it
-def _sums(number: str | None) -> str:
-    """CTE `counted` of one account, whose number is a parameter, or of all."""
-    account = f"and number = {number}" if number else ""
-    return f"""
-  with counted as (
+# $1 ledger, $2 seq, $3 the day before which days are whole, $4 the first seq of the edge, $5 whether
+# it is taken off, $6 day before which all counts, $7 moment on that day, $8 and $9 first and last seq
+# recorded on it. Where the edge is taken off it ends with its day, or as far as the history goes in
+# the snapshot in which the sums are read.
+_SUMS = """
+  with edge as materialized (
+    select case when not $5::boolean then $2::bigint
+                else coalesce((select min(first_seq) - 1 from ledger.recorded_day
+                                where ledger = $1 and recorded_date >= $3),
+                              (select seq from ledger.projection
+                                where ledger = $1 and name = 'history')) end as last),
+  counted as (
     select number, debits, credits, effective_date from ledger.day_delta
-     where ledger = $1 {account} and recorded_date < $3 and effective_date < $5
+     where ledger = $1 {account} and recorded_date < $3 and effective_date < $6
     union all
-    select number, greatest(amount, 0), greatest(-amount, 0), effective_date
-      from ({_listed("$4", "$2", number)}) as known_edge
-     where effective_date < $5
+    select number, case when $5 then -debits else debits end,
+           case when $5 then -credits else credits end, effective_date
+      from (select number, greatest(amount, 0) as debits, greatest(-amount, 0) as credits,
+                   effective_date from ({known_edge}) as listed) as known_edge
+     where effective_date < $6
     union all
     select e.number, greatest(e.amount, 0), greatest(-e.amount, 0), e.effective_date
       from (
-        select number, seq, amount, effective_date
-          from ({_listed("$7::bigint", "$8::bigint", number)}) as on_day
-         where effective_date = $5
+        select number, seq, amount, effective_date from ({on_day}) as on_day
+         where effective_date = $6
         union all
         select number, seq, amount, effective_date from ledger.value_dated_entry
-         where ledger = $1 {account} and effective_date = $5 and seq <= $2
-           and $6::timestamptz is not null) as e
+         where ledger = $1 {account} and effective_date = $6 and seq <= $2
+           and $7::timestamptz is not null) as e
       join ledger.transaction t on t.ledger = $1 and t.seq = e.seq
-     where t.effective_at <= $6)
+     where t.effective_at <= $7)
 """
+_RECORDED_ON = (
+    "(select distinct number from ledger.day_delta where ledger = $1 and recorded_date = {day})"
+)
 
 
-_ONE, _ALL = _sums("$9"), _sums(None)
+def _sums(account: str, recorded_on_edge: str, recorded_on_day: str) -> str:
+    """CTE `counted`. The accounts whose entries matter at each edge are a source of numbers."""
+    return _SUMS.format(
+        account=account,
+        known_edge=_listed("$4::bigint", "(select last from edge)", recorded_on_edge),
+        on_day=_listed("$8::bigint", "$9::bigint", recorded_on_day),
+    )
+
+
+_ONE = _sums("and number = $10", "(values ($10::bigint))", "(values ($10::bigint))")
+"""Of one account, whose number is $10."""
+_ALL = _sums(
+    "",
+    _RECORDED_ON.format(day="case when $5 then $3 - 1 else $3 end"),
+    _RECORDED_ON.format(day="$6"),
+)
+"""Of all: those that were moved on a day are found by its sums."""
 
 
 def _arguments(ledger: str, at: Clocks) -> tuple[Any, ...]:
-    return ledger, at.seq, at.known_day, at.known_day_from, at.before_day, at.until, *at.on_day
+    known = at.seq, at.whole_before, at.edge_from, at.takes_off
+    return ledger, *known, at.before_day, at.until, *at.on_day
 
 
 async def number_of(connection: Any, ledger: str, account: str, at: Clocks) -> Any | None:
@@ -170,7 +213,8 @@ async def daily_movements(
     """Debits and credits by effective day, of days with entries only, from `first` on."""
     rows = await connection.fetch(
         _ONE + "select effective_date, sum(debits) as debits, sum(credits) as credits from counted "
-        "where effective_date >= $10 group by 1 order by 1 limit $11",
+        "where effective_date >= $11 group by 1 having sum(debits) > 0 or sum(credits) > 0 "
+        "order by 1 limit $12",
         *_arguments(ledger, at),
         number,
         first,
@@ -223,7 +267,7 @@ async def balances(connection: Any, ledger: str, at: Clocks) -> AsyncIterator[di
 _ENTRIES_OF_DAY = f"""
   select e.seq, e.entry_no, e.amount, t.effective_at, j.bytes
     from (
-      select seq, entry_no, amount from ({_listed("$5::bigint", "$6::bigint", "$2")}) as on_day
+      select seq, entry_no, amount from ({_listed("$5::bigint", "$6::bigint", "(values ($2::bigint))")}) as on_day
        where effective_date = $3
       union all
       select seq, entry_no, amount from ledger.value_dated_entry
