@@ -37,7 +37,7 @@ _CODES_BY_STATUS: dict[int, str] = {
     409: "ledger_not_stopped ledger_exists account_exists approval_decided approval_expired maker_is_checker "
     "digest_mismatch duplicate_party party_erased retention_applies in_flight name_taken "
     "reversal_pending statement_account_conflict hold_ended hold_expired currency_declared "
-    "already_accrued",
+    "already_accrued closing_check_failed",
     413: "body_too_large batch_too_large",
     415: "unsupported_media_type",
     422: "invalid_request bad_text idempotency_conflict personal_data_refused unknown_account "
@@ -80,7 +80,6 @@ _SENTENCES = {
     "internal_error": "Something failed inside; name the request id when you report it.",
     "database_unavailable": "The database does not answer; try again shortly.",
     "writer_unavailable": "The ledger's writer does not answer; try again shortly.",
-    "projection_behind": "What is read has not followed the journal that far; try again shortly.",
     "outcome_unknown": "Whether this was done is not known: look it up by its idempotency key.",
 }
 _FROM_HTTP = {400: "bad_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}

@@ -106,8 +106,9 @@ class Book:
         """Transactions that someone reverses or corrects."""
         self.holds: OrderedDict[int, Hold] = OrderedDict()
         self.periods = Periods()
-        self.closings: dict[str, Books] = {}
-        """By last day: what a period's closing states. Good for the next command alone."""
+        self.closings: dict[str, Books | Refusal] = {}
+        """By last day: what a period's closing states, or why the books can't be closed. Good for
+        the next command alone."""
         self.rules: dict[str, list[Version]] = {}
         """Of each posting rule all that was declared, in order."""
         self.accruals: Accruals = {}

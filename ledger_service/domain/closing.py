@@ -65,7 +65,14 @@ def decide(
     else:
         closed = periods.closed if isinstance(command, ClosePeriod) else periods.soft_closed
         problem = refusal("period_closed", closed_through=closed) if day < closed else None
-    return problem or [_event(book, command, recorded_at)]
+    if problem:
+        return problem
+    if isinstance(command, ClosePeriod):
+        books = book.closings[day]
+        if isinstance(books, Refusal):
+            return books
+        return [_closed(book, command, books, recorded_at)]
+    return [_event(book, command, recorded_at)]
 
 
 def day_of(asked: OfPeriod | period.PeriodEvent) -> str:
@@ -83,8 +90,24 @@ def _done(periods: period.Periods, command: OfPeriod) -> int | None:
     return periods.attested.get(command.day) if isinstance(command, AttestDay) else None
 
 
-def _event(book: Book, command: OfPeriod, recorded_at: str) -> JournalEvent:
-    """The event of a command that may be carried out."""
+def _closed(book: Book, command: ClosePeriod, books: Books, recorded_at: str) -> PeriodClosed:
+    return PeriodClosed(
+        ledger=book.ledger,
+        seq=book.seq + 1,
+        recorded_at=recorded_at,
+        actor=command.actor,
+        request_id=command.request_id,
+        through=command.through,
+        trial_balance=books.trial_balance,
+        tree_size=book.seq,
+        tree_root=books.tree_root,
+        checks=books.checks,
+    )
+
+
+def _event(
+    book: Book, command: SoftClosePeriod | AttestDay | ReopenPeriod, recorded_at: str
+) -> JournalEvent:
     ledger, seq = book.ledger, book.seq + 1
     actor, request_id = command.actor, command.request_id
     if isinstance(command, SoftClosePeriod):
@@ -106,27 +129,13 @@ def _event(book: Book, command: OfPeriod, recorded_at: str) -> JournalEvent:
             day=command.day,
             reference=command.reference,
         )
-    if isinstance(command, ReopenPeriod):
-        return PeriodReopened(
-            ledger=ledger,
-            seq=seq,
-            recorded_at=recorded_at,
-            actor=actor,
-            request_id=request_id,
-            since=command.since,
-            reason=command.reason,
-            approval=command.approval,
-        )
-    books = book.closings[command.through]
-    return PeriodClosed(
+    return PeriodReopened(
         ledger=ledger,
         seq=seq,
         recorded_at=recorded_at,
         actor=actor,
         request_id=request_id,
-        through=command.through,
-        trial_balance=books.trial_balance,
-        tree_size=book.seq,
-        tree_root=books.tree_root,
-        checks=books.checks,
+        since=command.since,
+        reason=command.reason,
+        approval=command.approval,
     )

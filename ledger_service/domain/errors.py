@@ -59,6 +59,9 @@ REFUSALS: dict[str, str] = {
     "day_attested": "The day was attested and takes no more entries; use the first open day.",
     "period_soft_closed": "Only an approved correction may still count in this period.",
     "period_not_closed": "Nothing from this day on is closed or attested.",
+    "projection_behind": "The history has not followed the journal that far; try again shortly.",
+    "closing_check_failed": "The books contradict themselves at `place`, so nothing was closed: run "
+    "tally verify --full, mend what it names (docs/operations.md), and close again.",
     # posting rules
     "unknown_rule": "No rule of this code was declared; see GET /v1/ledgers/{ledger}/rules.",
     "not_of_this_kind": "A fee is charged; interest is accrued and capitalized.",

@@ -58,8 +58,9 @@ def lacks_of(book: Book, commands: Iterable[Command]) -> Lacks:
             _lacks_of_money(book, command, lacks)
         elif isinstance(command, ExpireHold):
             _lacks_of_hold(book, command.hold, lacks)
-        elif isinstance(command, ClosePeriod) and is_day(command.through):
-            lacks.closings.add(command.through)
+        elif isinstance(command, ClosePeriod):
+            if is_day(command.through) and command.through > book.periods.closed:
+                lacks.closings.add(command.through)
         elif isinstance(command, OpenAccount | ChangeAccount):
             lacks.accounts |= {command.account} - book.accounts.keys()
         elif isinstance(command, DeclareRule):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ledger_service.engine.merkle import EMPTY_ROOT, TILE_HEIGHT, node_hash
-from ledger_service.engine.store import stored_hashes
+from ledger_service.engine.stored_tree import stored_hashes
 
 Range = tuple[int, int]
 """Leaves from the first number up to, not including, the second."""

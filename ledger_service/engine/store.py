@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,18 +12,18 @@ from ledger_service.contract.events import (
     HoldPlaced,
     LedgerOpened,
     TransactionPosted,
-    TrialLine,
     decode_journal,
     timestamp,
 )
 from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book
 from ledger_service.domain.chart import Chart
-from ledger_service.domain.closing import Books
 from ledger_service.domain.memory import Lacks
 from ledger_service.engine import accruals, failpoints, stops
 from ledger_service.engine.batch import Batch
-from ledger_service.engine.merkle import EMPTY_ROOT, Tree, edge_ranges
+from ledger_service.engine.closing import books_of
+from ledger_service.engine.merkle import EMPTY_ROOT, Tree
+from ledger_service.engine.stored_tree import load_tree
 
 Connection = asyncpg.Connection
 PARTITION_ROWS = 16_777_216
@@ -93,7 +92,7 @@ async def take_over(
             await _events_of(connection, ledger, "period"),
             await _events_of(connection, ledger, "declaration"),
         )
-    return row["epoch"], book, await _load_tree(connection, ledger, seq)
+    return row["epoch"], book, await load_tree(connection, ledger, seq)
 
 
 async def _events_of(connection: Connection, ledger: str, table: str) -> list[Any]:
@@ -106,34 +105,6 @@ async def _events_of(connection: Connection, ledger: str, table: str) -> list[An
     return [decode_journal(row["bytes"]) for row in rows]
 
 
-async def _load_tree(connection: Connection, ledger: str, size: int) -> Tree:
-    edges: list[list[bytes]] = []
-    for level, (start, count) in enumerate(edge_ranges(size)):
-        edges.append(await stored_hashes(connection, ledger, level, start, count))
-        if len(edges[-1]) != count:
-            raise ValueError(f"the tree of {ledger} has a hole at level {level}")
-    return Tree(edges, size)
-
-
-async def stored_hashes(
-    connection: Any, ledger: str, level: int, start: int, count: int
-) -> list[bytes]:
-    """Hashes of complete subtrees of 256^level leaves, `count` from number `start` on."""
-    if level == 0:
-        sql = (
-            "select leaf_hash as hash from ledger.journal "
-            "where ledger = $1 and seq > $2 and seq <= $3 order by seq"
-        )
-        rows = await connection.fetch(sql, ledger, start, start + count)
-    else:
-        sql = (
-            "select root as hash from ledger.tile where ledger = $1 and level = $4 "
-            "and tile_index >= $2 and tile_index < $3 order by tile_index"
-        )
-        rows = await connection.fetch(sql, ledger, start, start + count, level - 1)
-    return [row["hash"] for row in rows]
-
-
 async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
     """Bring what commands lack into the book: one query for each kind."""
     for seq in lacks.transactions:
@@ -144,7 +115,7 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
     if lacks.holds:
         await _load_holds(connection, book, lacks)
     for through in lacks.closings:
-        book.closings[through] = await _books(connection, book, through)
+        book.closings[through] = await books_of(connection, book, through)
     if lacks.digests:
         for row in await connection.fetch(_KEYS_SQL, list(lacks.digests)):
             book.keys[row["digest"]] = row["seq"], row["request_hash"]
@@ -209,47 +180,6 @@ async def _load_holds(connection: Connection, book: Book, lacks: Lacks) -> None:
             left = [abs(amount) for amount in row["amounts"]]
             book.load_hold(event, left, row["state"], row["version"])
             lacks.accounts |= {entry.account for entry in event.entries} - book.accounts.keys()
-
-
-async def _books(connection: Connection, book: Book, through: str) -> Books:
-    """What the closing of a period up to `through` states. Nothing is being committed meanwhile.
-
-    Errors: ValueError where the books do not balance: then nothing may be closed.
-    """
-    rows = await connection.fetch(
-        "select a.gl_code, a.account_class, a.custodial, a.currency, "
-        "coalesce(sum(u.amount) filter (where u.amount > 0), 0) as debits, "
-        "coalesce(-sum(u.amount) filter (where u.amount < 0), 0) as credits "
-        "from ledger.account a left join (ledger.posting_list p cross join lateral "
-        "  unnest(p.amounts, p.effective_dates) as u (amount, effective_date)) "
-        "on p.ledger = a.ledger and p.number = a.number and u.effective_date <= $2 "
-        "where a.ledger = $1 group by 1, 2, 3, 4 order by 1, 2, 3, 4",
-        book.ledger,
-        dt.date.fromisoformat(through),
-    )
-    sums: dict[str, int] = {}
-    for row in rows:
-        difference = int(row["debits"]) - int(row["credits"])
-        sums[row["currency"]] = sums.get(row["currency"], 0) + difference
-    if any(sums.values()):
-        raise ValueError(f"debits and credits of {book.ledger} differ up to {through}: {sums}")
-    stated = await connection.fetchrow(
-        "select seq, root from ledger.head where ledger = $1", book.ledger
-    )
-    if stated is None or stated["seq"] != book.seq:
-        raise Fenced
-    lines = [
-        TrialLine(
-            row["gl_code"],
-            row["account_class"],
-            row["custodial"],
-            row["currency"],
-            str(int(row["debits"])),
-            str(int(row["credits"])),
-        )
-        for row in rows
-    ]
-    return Books(lines, stated["root"].hex(), ["debits_equal_credits"])
 
 
 async def due_holds(connection: Connection, ledgers: Iterable[str]) -> dict[str, list[int]]:

@@ -15,7 +15,7 @@ import msgspec
 
 from ledger_service.engine import reads
 from ledger_service.engine.merkle import TILE_WIDTH
-from ledger_service.engine.store import stored_hashes
+from ledger_service.engine.stored_tree import stored_hashes
 
 MAX_LEVEL = 7
 """Above it a tree would have more than 2^63 leaves."""

@@ -247,7 +247,7 @@ def test_a_month_is_closed_corrected_closed_reopened(services: Services) -> None
         assert stated["2010"] == ("7", "7")
         assert stated["1010"] == ("0", "0"), "what came later is not in it"
         assert closed.json()["tree_size"] == closed.json()["seq"] - 1
-        assert closed.json()["checks"] == ["debits_equal_credits"]
+        assert "day_sums_equal_balances" in closed.json()["checks"]
         # signed as it was closed, whatever comes right after it
         size, later = closed.json()["seq"], [post(http, f"l{n}", FBO, A, 1) for n in range(3)]
         assert all(answer.is_success for answer in later)
