@@ -92,7 +92,7 @@ async def _zone(connection: Any, ledger: str) -> ZoneInfo:
     return ZoneInfo(msgspec.json.decode(raw, type=LedgerOpened).time_zone)
 
 
-# Entries of some accounts with seq from {first} to {last}. A row holds those of one commit, so the row
+# Entries of some accounts with seq from {first} to {last}. A row holds those of one step, so the row
 # around `last` may hold some on either side: it is the first that ends there or later.
 _LISTED = """
   select p.number, u.seq, u.entry_no, u.amount, u.effective_date

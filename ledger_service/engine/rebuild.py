@@ -24,6 +24,13 @@ _DERIVED_EVENTS = 100_000
 """Events that are derived in one statement."""
 
 
+_TURN_BACK = """
+  update ledger.projection p set seq = h.seq from ledger.head h
+   where p.ledger = $1 and p.name = $2 and h.ledger = p.ledger and p.seq > h.seq
+"""
+"""A position ahead of the journal would let what comes next pass by."""
+
+
 class RebuildError(Exception):
     """A rebuild that can't be carried out, or did not help; `code` is stable."""
 
@@ -63,7 +70,8 @@ class _Session:
 def rebuild(connection: psycopg.Connection[Any], ledger: str, projection: str) -> Outcome:
     """Rebuild one projection of one ledger; gives what had differed.
 
-    `connection`: of the database's owner, outside a transaction. Errors: `RebuildError`
+    `connection`: of the database's owner, or in the role of the rebuilder for what only readers use;
+    outside a transaction. Errors: `RebuildError`
     (`unknown_projection`, `ledger_not_open`, `rebuild_differs`).
     """
     wanted = PROJECTIONS.get(projection)
@@ -71,6 +79,8 @@ def rebuild(connection: psycopg.Connection[Any], ledger: str, projection: str) -
         names = ", ".join(PROJECTIONS)
         raise RebuildError("unknown_projection", f"There is no {projection!r}; there are {names}.")
     session = _Session(connection)
+    if wanted.follows:
+        session.run(_TURN_BACK, ledger, wanted.name)
     found = _compare(connection, session, ledger, wanted)
     if found.differing:
         with connection.transaction():

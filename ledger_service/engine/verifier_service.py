@@ -1,5 +1,8 @@
 """The verifier: verifies what is new every few seconds, everything once a day, and acts on it.
 
+A violation stops its ledger. What only readers use and has drifted is made anew, at most once in
+REBUILD_INTERVAL_S: where it drifts again so soon somebody writes into it, and people must look.
+
 /readyz is 503 while a ledger is stopped or anything was found; its figures say up to which `seq`
 each ledger is verified, what is behind, and what was found. Settings: TALLYSTICK_DATABASE_URL (role
 tallystick_verifier), TALLYSTICK_LOG_PUBLIC_KEY, TALLYSTICK_WITNESS_PUBLIC_KEY,
@@ -25,6 +28,8 @@ INTERVAL_S = 5.0
 FULL_INTERVAL_S = 24 * 3600.0
 UNSOUND_INTERVAL_S = 60.0
 """Between full runs while the last one found something: mended is what a full run finds mended."""
+REBUILD_INTERVAL_S = 600.0
+"""Between rebuilds of one projection of one ledger."""
 
 
 class Verifier:
@@ -35,6 +40,7 @@ class Verifier:
         self._keys = keys
         self._full: Report | None = None
         self._full_at = 0.0
+        self._rebuilt_at: dict[tuple[str, str], float] = {}
 
     def run_once(self) -> dict[str, Any]:
         """Verify what is new, all where that is due, and act. Gives figures for /readyz.
@@ -44,12 +50,14 @@ class Verifier:
         begun = time.monotonic()
         report = verify_new(self._url, keys=self._keys)
         remedies.apply(self._url, report)
+        self._mend(report)
         sound = self._full is not None and self._full.is_sound
         wait = FULL_INTERVAL_S if sound else UNSOUND_INTERVAL_S
         if self._full is None or begun - self._full_at > wait:
             self._full = verify(self._url, keys=self._keys)
             self._full_at = begun
             remedies.apply(self._url, self._full)
+            self._mend(self._full)
         found = {*report.findings, *self._full.findings}
         stopped = self.stopped()
         return {
@@ -59,6 +67,17 @@ class Verifier:
             "findings": [msgspec.to_builtins(one) for one in list(found)[:20]],
             "seconds": round(time.monotonic() - begun, 3),
         }
+
+    def _mend(self, report: Report) -> None:
+        """Rebuild what drifted, but nothing from the journal of a ledger that is stopped."""
+        drifted = remedies.drifted(report)
+        stopped = self.stopped() if drifted else {}
+        for ledger, projection in sorted(drifted):
+            now, before = time.monotonic(), self._rebuilt_at.get((ledger, projection))
+            if ledger in stopped or (before is not None and now - before < REBUILD_INTERVAL_S):
+                continue
+            self._rebuilt_at[ledger, projection] = now
+            remedies.mend(self._url, ledger, projection)
 
     def stopped(self) -> dict[str, str]:
         """Ledgers that stand still, and for what."""

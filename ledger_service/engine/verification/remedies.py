@@ -1,41 +1,70 @@
-"""What is done about findings: stop the ledger, have a projection rebuilt, or raise an alarm."""
+"""What is done about findings: stop the ledger, make a projection anew, or raise an alarm."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import psycopg
 import structlog
 
+from ledger_service.engine.projections import HISTORY, PROJECTIONS
+from ledger_service.engine.rebuild import RebuildError, rebuild
 from ledger_service.engine.verification.report import Finding, Report
 
 log = structlog.get_logger()
 
-Rebuild = Callable[[str, str], None]
-"""Makes a projection (table) of a ledger anew from the journal, while writing goes on."""
+_PROJECTION_OF = {
+    "ledger.projection": HISTORY.name,
+    **{
+        f"ledger.{table.name}": projection.name
+        for projection in PROJECTIONS.values()
+        for table in projection.tables
+    },
+}
+_AS_REBUILDER = "-c role=tallystick_rebuilder"
 
 
-def apply(url: str, report: Report, rebuild: Rebuild | None = None) -> list[str]:
-    """Act on a report, as the verifier's role; gives the ledgers that are stopped now by it.
-
-    Without `rebuild`, a drifted projection is an alarm that says to run `tally rebuild`.
-    """
-    stopped: list[str] = []
+def apply(url: str, report: Report) -> None:
+    """Stop ledgers and raise alarms, as the verifier's role."""
+    stopped: set[str] = set()
     for finding in report.findings:
         if finding.remedy == "stop" and finding.ledger and finding.ledger not in stopped:
             _stop(url, finding)
-            stopped.append(finding.ledger)
-    drifted = {(f.ledger, f.table) for f in report.findings if f.remedy == "rebuild"}
-    for ledger, table in sorted(drifted):
-        if rebuild is None:
-            log.error("projection.drifted", ledger=ledger, table=table, remedy="tally rebuild")
-        else:
-            log.warning("projection.rebuilt", ledger=ledger, table=table)
-            rebuild(ledger, table)
-    for finding in report.findings:
-        if finding.remedy == "look":
+            stopped.add(finding.ledger)
+        elif finding.remedy == "look":
             log.error("verification.finding", **_facts(finding))
-    return stopped
+    for ledger, projection in sorted(drifted(report)):
+        log.error("projection.drifted", ledger=ledger, projection=projection)
+
+
+def drifted(report: Report) -> set[tuple[str, str]]:
+    """Ledgers and projections that are to be made anew from the journal."""
+    return {
+        (finding.ledger, _PROJECTION_OF[finding.table])
+        for finding in report.findings
+        if finding.remedy == "rebuild"
+    }
+
+
+def mend(url: str, ledger: str, projection: str) -> None:
+    """Make a projection anew while writing goes on; what fails is an alarm.
+
+    `url`: the verifier's role, which may take on that of the rebuilder.
+    Errors: `psycopg.OperationalError` while the database is away.
+    """
+    try:
+        with psycopg.connect(url, autocommit=True, options=_AS_REBUILDER) as connection:
+            found = rebuild(connection, ledger, projection)
+    except (RebuildError, psycopg.DataError) as error:
+        log.error(  # noqa: TRY400 - a verdict
+            "projection.not_rebuilt", ledger=ledger, projection=projection, detail=str(error)
+        )
+        return
+    log.warning(
+        "projection.rebuilt",
+        ledger=ledger,
+        projection=projection,
+        differing=found.differing,
+        places=found.places,
+    )
 
 
 def _stop(url: str, finding: Finding) -> None:

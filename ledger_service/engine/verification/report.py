@@ -54,8 +54,12 @@ class Report(msgspec.Struct):
         seq: int | None = None,
         row: str = "",
     ) -> None:
-        """Note a finding; after the first hundred they only cost time."""
-        if len(self.findings) < MAX_FINDINGS:
+        """Note a finding; after the first hundred only the first in each table of a ledger counts,
+        for what is to be done about it.
+        """
+        if len(self.findings) < MAX_FINDINGS or not any(
+            (known.table, known.ledger) == (table, ledger) for known in self.findings
+        ):
             remedy = self.remedies.get(table, "look")
             self.findings.append(Finding(table, ledger, seq, code, message, row, remedy))
 

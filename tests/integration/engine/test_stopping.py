@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 from ledger_service.engine import cli, verifier_service
 from ledger_service.engine.protocol import Committed, Refused
-from ledger_service.engine.verification import remedies
 from ledger_service.engine.verifier_service import Verifier
 from ledger_service.engine.verify import Keys, verify, verify_new
 from tests.integration.engine import populated
@@ -93,25 +92,6 @@ async def test_a_change_in_verified_history_at_the_edge_of_the_tree_is_found(
         await post(writer, "b")
     codes = {f.code for f in verify_new(ledger_database.url("verifier")).findings}
     assert "verified_history_changed" in codes
-
-
-async def test_drift_of_a_projection_is_rebuilt_and_writing_goes_on(
-    ledger_database: LedgerDatabase, postgres
-) -> None:
-    url = ledger_database.url("verifier")
-    rebuilt: list[tuple[str, str]] = []
-    async with local_writer(ledger_database) as writer:
-        await opened(writer)
-        await post(writer, "a")
-        await follow(ledger_database)
-        change = "update ledger.posting_list set amounts[1] = 7"
-        tamper(postgres.admin_url, ledger_database, change)
-        report = verify(url)
-        assert report.findings
-        assert remedies.apply(url, report, lambda *what: rebuilt.append(what)) == []
-        assert rebuilt == [(LEDGER, "ledger.posting_list")]
-        [verdict] = await post(writer, "b")
-        assert isinstance(verdict, Committed)
 
 
 async def test_no_commit_passes_a_stop_whenever_it_comes(ledger_database: LedgerDatabase) -> None:
