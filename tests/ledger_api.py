@@ -96,16 +96,18 @@ class Services:
     logs: list[Path]
     writer: subprocess.Popen
     start_writer: Callable[[], subprocess.Popen]
+    start_api: Callable[[], str]
+    """Starts one more API node; gives its address."""
 
     def restart_writer(self) -> None:
         """Stop the writer, and start one that knows nothing but what is in the database."""
         end(self.writer)
         self.writer = self.start_writer()
 
-    def client(self) -> httpx.Client:
-        """A client that shows the key of every role."""
+    def client(self, url: str = "") -> httpx.Client:
+        """A client of an API node, of the first one by default, that shows the key of every role."""
         headers = {"Authorization": f"Bearer {self.everything}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=url or self.url, headers=headers, timeout=30)
 
 
 @contextlib.contextmanager
@@ -114,7 +116,7 @@ def processes(
 ) -> Iterator[Services]:
     """Start writer and API on `database`; their logs are files in `folder`."""
     seed = base64.b64encode(b"l" * 32).decode()
-    ports = [free_port() for _ in range(3)]
+    ports = [free_port() for _ in range(2)]
     common = {**KEYS, "TALLYSTICK_ENV": "production", "TALLYSTICK_LOG_LEVEL": log_level}
     writer = {
         **common,
@@ -123,12 +125,7 @@ def processes(
         "TALLYSTICK_HEALTH_LISTEN": f"127.0.0.1:{ports[1]}",
         "TALLYSTICK_LOG_KEY": seed,
     }
-    api = {
-        **common,
-        "TALLYSTICK_DATABASE_URL": database.url("api"),
-        "TALLYSTICK_LISTEN": f"127.0.0.1:{ports[2]}",
-    }
-    url = f"http://127.0.0.1:{ports[2]}"
+    api = {**common, "TALLYSTICK_DATABASE_URL": database.url("api")}
     logs = [folder / "writer.log", folder / "api.log"]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in KEYS.items():
@@ -145,10 +142,17 @@ def processes(
             wait_ready(writing, logs[0], lambda: probes.http(health))
             return writing
 
-        serving_api = stack.enter_context(running(api_command, logs[1], environment=api))
+        def start_api() -> str:
+            place = f"127.0.0.1:{free_port()}"
+            settings = {**api, "TALLYSTICK_LISTEN": place}
+            serving_api = stack.enter_context(running(api_command, logs[1], environment=settings))
+            wait_ready(serving_api, logs[1], lambda: probes.http(f"http://{place}/readyz"))
+            return f"http://{place}"
+
         writing = start_writer()
-        wait_ready(serving_api, logs[1], lambda: probes.http(f"{url}/readyz"))
-        yield Services(url, everything, database.owner_url, logs, writing, start_writer)
+        yield Services(
+            start_api(), everything, database.owner_url, logs, writing, start_writer, start_api
+        )
 
 
 async def _key_of_every_role(owner_url: str) -> str:
