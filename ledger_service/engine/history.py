@@ -13,7 +13,6 @@ from typing import Any
 
 from ledger_service.engine import copy_format
 from ledger_service.engine.batch import Batch, Postings
-from ledger_service.engine.store import array
 
 _ROWS_AT_ONCE = 1024
 """Made before the writer, whose processor this is, gets it again."""
@@ -47,7 +46,13 @@ async def write(connection: Any, batches: Sequence[Batch]) -> None:
     if sums := await _day_sums(postings):
         numbers, days, debited, credited = zip(*sums, strict=True)
         await connection.execute(
-            _ADD_TO_DAYS, ledger, day, array(numbers), days, array(debited), array(credited)
+            _ADD_TO_DAYS,
+            ledger,
+            day,
+            copy_format.array(numbers),
+            days,
+            copy_format.array(debited),
+            copy_format.array(credited),
         )
     for table, records in (
         ("value_dated_entry", _value_dated(ledger, recorded_date, postings)),

@@ -247,7 +247,7 @@ def _replace(session: _Session, ledger: str, projection: Projection, found: Outc
     for table in projection.tables:
         if table.name in found.differing:
             _bring_up(session, ledger, projection, table, since=found.seq, seq=seq)
-            _replace_rows(session, ledger, table, found.seq)
+            _replace_rows(session, ledger, table)
     if not projection.follows:
         session.run("update ledger.head set epoch = epoch + 1 where ledger = $1", ledger)
 
@@ -260,6 +260,10 @@ def _bring_up(
     if table.rewritten:
         session.run(f"truncate {due}")
         session.run(f"insert into {due} with {projection.sources} {table.rows}", ledger, 0, seq)
+    elif table.name == "posting_list":
+        # replaced by whole accounts, so with what was written to them since
+        later = f"with {projection.sources} {table.rows}"
+        session.run(f"insert into {due} {later}", ledger, since, seq)
     elif table.sums:
         key, columns = ", ".join(table.key), ", ".join(table.columns)
         values = [f"sum({name}) as {name}" for name in table.sums]
@@ -278,14 +282,12 @@ def _bring_up(
         session.run(f"insert into {due} select * from brought")
 
 
-def _replace_rows(session: _Session, ledger: str, table: Table, seq: int) -> None:
+def _replace_rows(session: _Session, ledger: str, table: Table) -> None:
     place = _place(table)
     same = " and ".join(f"t.{name} = d.{name}" for name in place)
-    # what was written to a list since then stays
-    older = f" and t.last_seq <= {seq}" if table.name == "posting_list" else ""
     session.run(
         f"delete from ledger.{table.name} t using differing_{table.name} d "
-        f"where t.ledger = $1 and {same}{older}",
+        f"where t.ledger = $1 and {same}",
         ledger,
     )
     session.run(

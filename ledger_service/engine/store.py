@@ -19,7 +19,7 @@ from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.memory import Lacks
-from ledger_service.engine import accruals, failpoints, stops
+from ledger_service.engine import accruals, copy_format, failpoints, stops
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.closing import books_of
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree
@@ -279,7 +279,7 @@ async def _write(connection: Connection, rows: Rows, epoch: int) -> None:
         batch.digests,
         batch.key_seqs,
         batch.request_hashes,
-        *(array(column) for column in rows.balances),
+        *(copy_format.array(column) for column in rows.balances),
     )
     if not is_ours:
         raise Fenced
@@ -312,8 +312,3 @@ async def _write_records(connection: Connection, rows: Rows) -> None:
             "amounts = $7 where ledger = $1 and seq = $2",
             rows.changed_holds,
         )
-
-
-def array(values: Iterable[int]) -> str:
-    """An array as PostgreSQL reads it from text: several times cheaper than a general encoder."""
-    return "{" + ",".join(map(str, values)) + "}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from ledger_service.domain.book import Replay
-from ledger_service.engine import deciding, durability, failpoints, store, writer
+from ledger_service.engine import copy_format, deciding, durability, failpoints, store, writer
 
 
 def answer_before_commit() -> None:
@@ -75,7 +75,7 @@ def commit_in_pieces() -> None:
         )
         failpoints.reach("commit.before_commit")
         columns = (balances[0], balances[2], balances[3], balances[4])
-        await connection.execute(moved, batch.ledger, *map(store.array, columns))
+        await connection.execute(moved, batch.ledger, *map(copy_format.array, columns))
         await store._write_records(connection, rows)
         failpoints.reach("commit.after_commit")
 

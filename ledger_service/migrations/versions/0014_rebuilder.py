@@ -27,8 +27,7 @@ def upgrade() -> None:
         "grant select on ledger.journal, ledger.account, ledger.head, ledger.projection "
         "to tallystick_rebuilder"
     )
-    # To lock who moves the tables, and to turn a position back; a raised epoch only fences.
-    op.execute("grant update (epoch) on ledger.head to tallystick_rebuilder")
+    # To hold whoever moves the tables, and to turn a position back.
     op.execute("grant update (seq) on ledger.projection to tallystick_rebuilder")
     # Without inheriting: the verifier's own sessions still can't write any of it.
     op.execute("grant tallystick_rebuilder to tallystick_verifier with inherit false, set true")

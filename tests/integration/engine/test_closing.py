@@ -8,7 +8,6 @@ import datetime as dt
 import random
 from collections.abc import AsyncIterator
 
-import asyncpg
 import psycopg
 import pytest
 
@@ -24,7 +23,8 @@ from ledger_service.engine import projector
 from ledger_service.engine.protocol import Committed, Refused
 from ledger_service.engine.verify import verify
 from ledger_service.engine.writer import LedgerWriter
-from tests.integration.engine.conftest import LEDGER, local_writer
+from tests.integration.engine.conftest import local_writer
+from tests.integration.engine.test_projector import caught_up, following
 from tests.integration.engine.test_verification import tamper
 from tests.integration.engine.test_writer import A, B, opened, submit
 from tests.ledger_book import posting
@@ -42,30 +42,17 @@ CHECKS = [
 @contextlib.asynccontextmanager
 async def writing(database: LedgerDatabase) -> AsyncIterator[LedgerWriter]:
     """A writer with its projector, as the service runs them; accounts A, B and the FBO account."""
-
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(database.url("writer"))
-
-    async with local_writer(database) as writer:
-        following = asyncio.create_task(
-            projector.follow(LEDGER, connect, lambda: writer.committed_seq)
-        )
+    async with local_writer(database) as writer, following(database) as follower:
+        writer._on_commit = follower.take
         await opened(writer)
         await submit(writer, OpenAccount("bank:fbo", "USD", "key_test"))
         yield writer
-        following.cancel()
 
 
 def journal(database: LedgerDatabase) -> list[JournalEvent]:
     with psycopg.connect(database.owner_url) as connection:
         rows = connection.execute("select bytes from ledger.journal order by seq").fetchall()
     return [decode_journal(row[0]) for row in rows]
-
-
-async def followed(database: LedgerDatabase, seq: int) -> None:
-    connection = await asyncpg.connect(database.owner_url)
-    await projector.caught_up(connection, LEDGER, seq)
-    await connection.close()
 
 
 def on(day: str, key: str, debit: str, credit: str, amount: int):
@@ -98,7 +85,7 @@ async def test_what_contradicts_itself_is_not_closed_and_writing_goes_on(
         await submit(writer, on("2026-02-02", "move", A, B, 4), on("2026-02-05", "on", A, B, 1))
         close = ClosePeriod("2026-02-04", "usr_1")
         for check, change in TAMPERED.items():
-            await followed(ledger_database, writer.committed_seq)
+            await caught_up(ledger_database)
             tamper(postgres.admin_url, ledger_database, change)
             [found] = await submit(writer, close)
             assert isinstance(found, Refused), (check, found)
