@@ -26,7 +26,8 @@ from tests.ledger_api import serving
 
 LEDGER, DAYS, QUESTIONS = "simulated", 365, 300
 ACCOUNT = ledger_events.customer(0)
-START = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
+START = dt.datetime(2026, 7, 2, tzinfo=dt.UTC)
+"""After the opening, as `recorded_at` never goes back; else all would lie on one recorded day."""
 
 # Like store_journal, but a million events in seconds: the JSON is written by the database.
 _FILL = """
