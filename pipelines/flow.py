@@ -11,8 +11,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
-
 from ledger_service.contract import environment
 from ledger_service.contract.snapshots import CheckResult, Manifest, SnapshotName
 from pipelines.checks.identities import check_identities
@@ -168,15 +166,3 @@ def merge(*parts: Sequence[Outcome]) -> list[Outcome]:
     for outcomes in parts:
         latest.update({outcome.check.name: outcome for outcome in outcomes})
     return list(latest.values())
-
-
-def is_built(places: Places) -> bool:
-    """Whether the warehouse holds marts at all."""
-    if not places.warehouse_file.exists():
-        return False
-    with database.opened(places.warehouse_file) as connection:
-        try:
-            connection.execute("select 1 from marts.build limit 1")
-        except duckdb.Error:
-            return False
-    return True

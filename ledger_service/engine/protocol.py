@@ -103,11 +103,6 @@ def _length(head: bytes | bytearray) -> int:
     return length
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """The next message's bytes. Errors: IncompleteReadError at the end; ValueError: too large."""
-    return await reader.readexactly(_length(await reader.readexactly(4)))
-
-
 class End(asyncio.Protocol):
     """One end of a line: takes what arrives apart, and sends together what is sent at one moment.
 

@@ -114,10 +114,6 @@ class Home:
             draft.replace(path)
             return value
 
-    def signing_key(self, name: str) -> str:
-        """An Ed25519 seed in base64; any 32 random bytes are one (RFC 8032, 5.1.5)."""
-        return self.secret(name, key)
-
     # ports
 
     def ports(self) -> dict[str, int]:

@@ -97,11 +97,12 @@ def _framed(number: int, command) -> bytes:
 
 
 async def _answers(reader: asyncio.StreamReader, count: int) -> dict:
-    from ledger_service.engine.protocol import decode_reply, read_frame
+    from ledger_service.engine.protocol import decode_reply
 
     found = {}
     while len(found) < count:
-        reply = decode_reply(await asyncio.wait_for(read_frame(reader), 30))
+        size = int.from_bytes(await asyncio.wait_for(reader.readexactly(4), 30), "big")
+        reply = decode_reply(await reader.readexactly(size))
         found[reply.number] = reply.verdicts
     return found
 
