@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import datetime as dt
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from ledger_service.api import posting_bodies
+from ledger_service.api.clocks import recorded_range, resolve_seq
 from ledger_service.api.problems import Problem
 from ledger_service.api.verdicts import item, settled
 from ledger_service.api.who import Principal, require
 from ledger_service.domain.commands import ChangeAccount
-from ledger_service.engine import reads
+from ledger_service.engine import entry_list, reads
 from ledger_service.engine.protocol import Committed
 
 router = APIRouter(tags=["accounts"])
@@ -91,18 +93,41 @@ async def change_account(
 
 @router.get("/v1/ledgers/{ledger}/accounts/{account}/entries")
 async def list_entries(
+    *,
     ledger: str,
     account: str,
     _who: Annotated[Principal, require("ledgers.read")],
     request: Request,
-    before_seq: Annotated[int | None, Query(ge=1)] = None,
+    side: Literal["debit", "credit"] | None = None,
+    amount_min: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    amount_max: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    effective_date_from: dt.date | None = None,
+    effective_date_to: dt.date | None = None,
+    recorded_from: str | None = None,
+    recorded_to: str | None = None,
+    before_seq: Annotated[int, Query(ge=1, lt=2**63)] = reads.LAST_SEQ,
     limit: Annotated[int, Query(ge=1, le=reads.PAGE_MAX)] = 100,
 ) -> dict[str, Any]:
-    """An account's entries, newest first; `next_before_seq` asks for the next page."""
-    found = await reads.entries(
-        request.app.state.pool, ledger, account, before_seq=before_seq, limit=limit
-    )
-    if found is None:
+    """An account's entries that fit every filter, newest first.
+
+    Amounts (minor units) and days are from the first up to the second, with both; moments of
+    recording without the second. `next_before_seq` asks for the next page, and null is the end: where
+    few entries fit, a page may be short, or empty, before it.
+    """
+    pool = request.app.state.pool
+    head = await resolve_seq(request, ledger, None)
+    number = await reads.number_of(pool, ledger, account)
+    if number is None:
         raise Problem("not_found", "There is no such account in this ledger.")
-    following = found[-1]["seq"] if len(found) >= limit else None
-    return {"account": account, "entries": found, "next_before_seq": following}
+    recorded = await recorded_range(request, ledger, recorded_from, recorded_to)
+    filters = entry_list.Filters(
+        side, amount_min, amount_max, effective_date_from, effective_date_to, *recorded
+    )
+    page = await entry_list.find(
+        pool, ledger, number, filters, before=before_seq, limit=limit, head=head
+    )
+    return {
+        "account": account,
+        "entries": [entry_list.entry_of(row) for row in page.rows],
+        "next_before_seq": page.following,
+    }

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from ledger_service.api.clocks import AsOf
 from ledger_service.api.problems import Problem
 from ledger_service.api.who import Principal, require
-from ledger_service.engine import as_of, reads
+from ledger_service.engine import as_of, entry_list, reads
 
 router = APIRouter(tags=["accounts"])
 _ACCOUNT = "/v1/ledgers/{ledger}/accounts/{account}"
@@ -120,7 +120,7 @@ async def statement(
         "currency": known["currency"],
         "opening": opening,
         "closing": closing,
-        "entries": [reads.entry_of(row) for row in rows[:limit]],
+        "entries": [entry_list.entry_of(row) for row in rows[:limit]],
         "next": following,
         **clocks.stated(at.seq),
     }

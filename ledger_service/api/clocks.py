@@ -93,3 +93,15 @@ async def resolve_seq(request: Request, ledger: str, at_seq: int | None) -> int:
     if at_seq is not None and not 0 < at_seq <= head:
         raise Problem("invalid_request", f"at_seq is from 1 to {head}, where the ledger stands.")
     return head if at_seq is None else at_seq
+
+
+async def recorded_range(
+    request: Request, ledger: str, start: str | None, end: str | None
+) -> tuple[int, int]:
+    """`seq` past which and up to which events were recorded from `start` on, up to `end` without it."""
+    pool = request.app.state.pool
+    first, last = moment_of("recorded_from", start), moment_of("recorded_to", end)
+    return (
+        0 if first is None else await reads.seq_known_before(pool, ledger, first),
+        reads.LAST_SEQ if last is None else await reads.seq_known_before(pool, ledger, last),
+    )

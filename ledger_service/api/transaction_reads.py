@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Request
 
-from ledger_service.api.clocks import moment_of, resolve_seq
+from ledger_service.api.clocks import moment_of, recorded_range, resolve_seq
 from ledger_service.api.problems import Problem
 from ledger_service.api.who import Principal, require
 from ledger_service.domain.commands import key_digest
@@ -66,15 +66,7 @@ async def list_transactions(
         moment_of(name, text)
         for name, text in (("effective_from", effective_from), ("effective_to", effective_to))
     ]
-    recorded = {
-        name: moment_of(name, text)
-        for name, text in (("recorded_from", recorded_from), ("recorded_to", recorded_to))
-    }
-    seqs = {
-        name: await reads.seq_known_before(pool, ledger, moment)
-        for name, moment in recorded.items()
-        if moment is not None
-    }
+    after_seq, until_seq = await recorded_range(request, ledger, recorded_from, recorded_to)
     filters = Filters(
         kind,
         channel,
@@ -82,8 +74,8 @@ async def list_transactions(
         rail_reference,
         await _metadata(request, ledger, metadata),
         *effective,
-        after_seq=seqs.get("recorded_from", 0),
-        until_seq=seqs.get("recorded_to", transaction_index.LAST_SEQ),
+        after_seq=after_seq,
+        until_seq=until_seq,
     )
     try:
         place = transaction_index.read_place(before, filters) if before else None

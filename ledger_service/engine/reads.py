@@ -21,10 +21,10 @@ from ledger_service.contract.events import (
 )
 from ledger_service.contract.money import EXPONENTS
 from ledger_service.contract.topics import journal_topic
-from ledger_service.engine import projector
 from ledger_service.engine.projections import HISTORY
 
 PAGE_MAX = 1000
+LAST_SEQ = 2**63 - 1
 
 _LEDGERS_SQL = (
     "select h.ledger, h.seq, j.bytes, array(select c.bytes from ledger.declaration d "
@@ -126,6 +126,13 @@ async def accounts(
     return [_account(row) for row in rows]
 
 
+async def number_of(connection: Any, name: str, account_id: str) -> int | None:
+    """What names an account in other tables; None where there is none."""
+    return await connection.fetchval(
+        "select number from ledger.account where ledger = $1 and account = $2", name, account_id
+    )
+
+
 async def account(connection: Any, name: str, account_id: str) -> dict[str, Any] | None:
     """One account with its balances, or None."""
     row = await connection.fetchrow(_ACCOUNT_SQL + "and a.account = $2", name, account_id)
@@ -158,58 +165,6 @@ def _account(row: Any) -> dict[str, Any]:
         "available": str(max(secured - floor, 0) if floor is not None else secured),
         "opened_seq": row["number"],
         "seq": row["version"],
-    }
-
-
-async def entries(
-    connection: Any, name: str, account_id: str, *, before_seq: int | None, limit: int
-) -> list[dict[str, Any]] | None:
-    """An account's entries, newest first, those of one transaction never parted; None: no account.
-
-    The next page begins before the last `seq` of this one. Errors: `ProjectionBehind`.
-    """
-    number = await connection.fetchval(
-        "select number from ledger.account where ledger = $1 and account = $2", name, account_id
-    )
-    if number is None:
-        return None
-    await projector.caught_up(connection, name, await head_seq(connection, name) or 0)
-    limit = min(limit, PAGE_MAX)
-    before = 2**63 - 1 if before_seq is None else before_seq
-    # A row holds the entries of one step: the row around `before` may hold some on either side.
-    rows = await connection.fetch(
-        "with page as (select seqs, entry_nos, amounts, effective_dates from ledger.posting_list "
-        "  where ledger = $1 and number = $2 and last_seq <= coalesce((select min(last_seq) "
-        "    from ledger.posting_list where ledger = $1 and number = $2 and last_seq >= $3), $3) "
-        "  order by last_seq desc limit $4 + 1), "
-        "entry as (select u.* from page, unnest(seqs, entry_nos, amounts, effective_dates) "
-        "  as u (seq, entry_no, amount, effective_date) where u.seq < $3), "
-        "first_page as (select * from entry order by seq desc, entry_no limit $4) "
-        "select e.*, j.bytes from entry e join ledger.journal j on j.ledger = $1 and j.seq = e.seq "
-        "where e.seq >= (select min(seq) from first_page) order by e.seq desc, e.entry_no",
-        name,
-        number,
-        before,
-        limit,
-    )
-    return [entry_of(row) for row in rows]
-
-
-def entry_of(row: Any) -> dict[str, Any]:
-    """An entry as it is shown, from its place, its signed amount and its transaction's bytes."""
-    event = msgspec.json.decode(row["bytes"], type=TransactionPosted)
-    return {
-        "seq": row["seq"],
-        "entry_no": row["entry_no"],
-        "side": "debit" if row["amount"] > 0 else "credit",
-        "amount": str(abs(row["amount"])),
-        "currency": event.entries[row["entry_no"]].currency,
-        "kind": event.kind,
-        "effective_at": event.effective_at,
-        "effective_date": event.effective_date,
-        "business_date": event.business_date,
-        "recorded_at": event.recorded_at,
-        "reverses": event.reverses,
     }
 
 

@@ -15,8 +15,7 @@ import msgspec
 
 from ledger_service.contract.events import timestamp
 from ledger_service.engine import projector
-
-LAST_SEQ = 2**63 - 1
+from ledger_service.engine.reads import LAST_SEQ
 
 
 class Filters(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from ledger_service.contract.events import (
     TransactionPosted,
     timestamp,
 )
-from ledger_service.engine import as_of, projector, reads, transaction_index
+from ledger_service.engine import as_of, entry_list, projector, reads, transaction_index
 from ledger_service.engine.projections import HISTORY
 from ledger_service.engine.transaction_index import Filters
 from tests import dated_histories
@@ -298,3 +298,90 @@ def test_pages_of_transactions_lose_and_repeat_none_while_others_are_posted(
         return [row["seq"] for row in rows], following
 
     run(ask)
+
+
+def entry_filters(events: Sequence[JournalEvent]) -> st.SearchStrategy[entry_list.Filters]:
+    """Any set of filters of entries; days are those of events and their neighbours."""
+    days = {dt.date.fromisoformat(event.effective_date) for event in posted(events)}
+    days |= {day + shift * dt.timedelta(days=1) for day in days for shift in (-1, 1)}
+    maybe_day = st.sampled_from([None, *sorted(days)])
+    # What was recorded ahead of its day comes at the end of that day's pages.
+    ahead = {
+        dt.date.fromisoformat(event.effective_date)
+        for event in posted(events)
+        if event.effective_at > event.recorded_at
+    }
+    return st.builds(
+        entry_list.Filters,
+        side=st.sampled_from([None, None, "debit", "credit"]),
+        least=st.sampled_from([None, None, 7, 2**62]),
+        most=st.sampled_from([None, None, 7, 100]),
+        first_day=st.sampled_from(sorted(ahead)) | maybe_day if ahead else maybe_day,
+        last_day=maybe_day,
+        after_seq=st.sampled_from([0, 0, len(events) // 3]),
+        until_seq=st.sampled_from([2**63 - 1, len(events) * 2 // 3]),
+    )
+
+
+def entries_that_fit(
+    events: Sequence[JournalEvent], account: str, wanted: entry_list.Filters
+) -> list[tuple[int, int]]:
+    """`seq` and number of an account's entries, newest first: what a filter means."""
+    first = (wanted.first_day or dt.date.min).isoformat()
+    last = (wanted.last_day or dt.date.max).isoformat()
+    found = [
+        (event.seq, number)
+        for event in posted(events)
+        for number, entry in enumerate(event.entries)
+        if entry.account == account
+        and wanted.side in (None, entry.side)
+        and (wanted.least or 1) <= int(entry.amount) <= (wanted.most or 2**63)
+        and first <= event.effective_date <= last
+        and wanted.after_seq < event.seq <= wanted.until_seq
+    ]
+    return sorted(found, key=lambda place: (-place[0], place[1]))
+
+
+@QUICK
+@given(data=st.data())
+def test_pages_of_entries_lose_repeat_and_part_none_however_little_a_page_looks_at(
+    data: st.DataObject, run: Run, ledger_database: LedgerDatabase
+) -> None:
+    ledger = next(_names)
+    events = data.draw(dated_histories.histories(ledger))
+    dated_histories.store(ledger_database.owner_url, events)
+    opened = [event for event in events if isinstance(event, AccountOpened)]
+    wanted = data.draw(st.lists(entry_filters(events), min_size=4, max_size=6))
+    wanted.append(entry_list.Filters())
+    limit, steps = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 8))
+    seen = data.draw(st.integers(len(events) // 2, len(events)))
+    lists, size = data.draw(st.integers(1, 5)), data.draw(st.sampled_from([1, 50, 160_000]))
+
+    async def ask(connection: asyncpg.Connection) -> None:
+        # Lists of a few entries each; the first page sees the events up to `seen` alone.
+        await stand_at(connection, ledger, 0)
+        for head in range(0, seen, steps):
+            await follow(connection, ledger, head)
+        await follow(connection, ledger, seen)
+        asked = [(account, one) for account in opened if account.seq <= seen for one in wanted]
+        pages = [await page(connection, *each, seen, 2**63 - 1) for each in asked]
+        await follow(connection, ledger, len(events))
+        for (account, one), (first, place) in zip(asked, pages, strict=True):
+            found, before = list(first), place
+            while before is not None:
+                rows, after = await page(connection, account, one, len(events), before)
+                assert after is None or after < before, "it does not come to an end"
+                found += rows
+                before = after
+            assert found == entries_that_fit(events[:seen], account.account, one)
+
+    async def page(connection, account, one: entry_list.Filters, head: int, before: int):
+        found = await entry_list.find(
+            connection, ledger, account.seq, one, before=before, limit=limit, head=head
+        )
+        return [(row["seq"], row["entry_no"]) for row in found.rows], found.following
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entry_list, "EXAMINED_LISTS", lists)
+        patch.setattr(entry_list, "EXAMINED_BYTES", size)
+        run(ask)

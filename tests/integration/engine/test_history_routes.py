@@ -37,6 +37,7 @@ def test_a_read_sees_what_was_answered_before_it(ledger_database: LedgerDatabase
         _both_clocks(http)
         _statement(http)
         _lists(http)
+        _entries(http)
         _refusals(http)
 
 
@@ -110,6 +111,29 @@ def _lists(http: httpx.Client) -> None:
     assert pages == ["2026-01-03"] * 3 + ["2026-01-02"] * 3 + ["2026-01-01"] * 3
 
 
+def _entries(http: httpx.Client) -> None:
+    """A's 31 debits of 5, three on each day of early January, and one of today."""
+    for asked, expected in (
+        ({}, 31),
+        ({"side": "credit"}, 0),
+        ({"side": "debit", "amount_min": 5, "amount_max": 5}, 31),
+        ({"amount_min": 6}, 0),
+        ({"effective_date_from": "2026-01-03", "effective_date_to": "2026-01-04"}, 6),
+        ({"effective_date_from": "2026-01-11"}, 1),
+        ({"recorded_to": "2026-01-01T00:00:00Z"}, 0),
+        ({"recorded_from": "2026-01-01T00:00:00Z", "effective_date_to": "2026-01-01"}, 3),
+    ):
+        pages, place = [], {"limit": 4}
+        while True:
+            page = http.get(f"{L}/accounts/{A}/entries", params={**asked, **place}).json()
+            pages += [entry["seq"] for entry in page["entries"]]
+            if page["next_before_seq"] is None:
+                break
+            place["before_seq"] = page["next_before_seq"]
+        assert len(pages) == expected, asked
+        assert pages == sorted(pages, reverse=True)
+
+
 def _refusals(http: httpx.Client) -> None:
     for path, asked, expected in (
         ("transactions", {"metadata": "colour=red"}, "undeclared_metadata"),
@@ -119,6 +143,9 @@ def _refusals(http: httpx.Client) -> None:
         (f"accounts/{A}/balance", {"at_seq": 4, "known_at": "x"}, "invalid_request"),
         (f"accounts/{A}/balance", {"at_seq": 10**6}, "invalid_request"),
         (f"accounts/{A}/statement", {"after": "1_2"}, "invalid_request"),
+        (f"accounts/{A}/entries", {"side": "left"}, "invalid_request"),
+        (f"accounts/{A}/entries", {"amount_min": "1.5"}, "invalid_request"),
+        (f"accounts/{A}/entries", {"effective_date_from": "May"}, "invalid_request"),
     ):
         assert code(http.get(f"{L}/{path}", params=asked)) == (422, expected), (path, asked)
     assert code(http.get("/v1/ledgers/none/transactions")) == (404, "ledger_not_open")

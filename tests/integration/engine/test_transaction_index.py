@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from ledger_service.engine import entry_list
 from ledger_service.engine.transaction_index import Filters, question
 from tests.servers import LedgerDatabase
 
@@ -104,3 +105,92 @@ async def test_no_question_reads_the_whole_table(ledger_database: LedgerDatabase
                 )
                 assert examined <= EXAMINED_MAX, (name, before, mode, examined)
     await connection.close()
+
+
+# --- entries of one account -----------------------------------------------------------------------
+
+# The account 7 has an entry of every transaction, a thousand in each list; a tenth is value-dated.
+_FILL_LISTS = """
+insert into ledger.posting_list
+select 'simulated', 7, max(seq), array_agg(seq), array_agg(0::smallint),
+       array_agg(case when seq % 1000 = 0 then -seq % 97 - 1 else seq % 97 + 1 end),
+       array_agg('2026-01-01'::date + (seq * 360 / $1 - case when seq % 10 = 0 then seq % 40
+                                                             else 0 end)::int)
+  from generate_series(1, $1::bigint) as seq group by seq / 1000
+"""
+_FILL_OTHERS = """
+insert into ledger.posting_list
+select 'simulated', 8 + seq % 997, seq, array[seq], array[1::smallint], array[1], array['2026-01-01'::date]
+  from generate_series(1, $1::bigint / 3) as seq
+"""
+_FILL_VALUE_DATED = """
+insert into ledger.value_dated_entry
+select 'simulated', 7, '2026-01-01'::date + (seq * 360 / $1 - seq % 40)::int, seq, 0, 1
+  from generate_series(1, $1::bigint) as seq where seq % 10 = 0 and seq % 40 > 0
+union all
+select 'simulated', 8 + seq % 997, '2026-01-01'::date + (seq % 360)::int, seq, 1, 1
+  from generate_series(1, $1::bigint) as seq
+"""
+_FILL_DAYS = """
+insert into ledger.recorded_day
+select 'simulated', '2026-01-01'::date + (seq * 360 / $1)::int, min(seq)
+  from generate_series(1, $1::bigint) as seq group by 2
+"""
+MAY = dt.date(2026, 5, 1)
+ENTRY_QUESTIONS = {
+    "everything": entry_list.Filters(),
+    "a rare side": entry_list.Filters(side="credit"),
+    "a side that is not there": entry_list.Filters(side="credit", most=1),
+    "an amount that is not there": entry_list.Filters(least=98),
+    "a day": entry_list.Filters(first_day=MAY, last_day=MAY),
+    "a week of a rare side": entry_list.Filters(
+        side="credit", first_day=MAY, last_day=MAY + dt.timedelta(days=6)
+    ),
+    "all from a day on": entry_list.Filters(first_day=MAY),
+    "recorded between": entry_list.Filters(after_seq=ROWS // 4, until_seq=ROWS // 2),
+}
+
+
+def reads_of(plan: dict[str, Any], table: str) -> Iterator[dict[str, Any]]:
+    """The nodes of a plan that read a table or its partitions, where they ran."""
+    if plan.get("Relation Name", "").startswith(table) and plan["Actual Loops"]:
+        yield plan
+    for part in plan.get("Plans", []):
+        yield from reads_of(part, table)
+
+
+async def test_no_page_of_entries_looks_at_more_than_it_may(
+    ledger_database: LedgerDatabase,
+) -> None:
+    connection = await asyncpg.connect(ledger_database.owner_url)
+    for fill in (_FILL_LISTS, _FILL_OTHERS, _FILL_VALUE_DATED, _FILL_DAYS):
+        await connection.execute(fill.replace("$1", str(ROWS)))
+    await connection.execute("vacuum analyze ledger.posting_list, ledger.value_dated_entry")
+    for name, filters in ENTRY_QUESTIONS.items():
+        for before in (entry_list.LAST_SEQ, ROWS // 2):
+            sql, arguments = entry_list.question("simulated", 7, filters, before, LIMIT)
+            for mode in ("force_custom_plan", "force_generic_plan"):
+                await connection.execute(f"set plan_cache_mode = {mode}")
+                explained = await connection.fetchval(
+                    f"explain (analyze, format json) {sql}", *arguments
+                )
+                plan = json.loads(explained)[0]["Plan"]
+                for table in ("posting_list", "value_dated_entry"):
+                    read = list(reads_of(plan, table))
+                    kinds = {scan["Node Type"] for scan in read if scan["Actual Rows"]}
+                    assert "Seq Scan" not in kinds, (name, before, mode, table)
+                entries = sum(
+                    node["Actual Rows"] * node["Actual Loops"]
+                    + node.get("Rows Removed by Filter", 0) * node["Actual Loops"]
+                    for node in unnested(plan)
+                )
+                assert entries <= 60_000, (name, before, mode, entries)
+    await connection.close()
+
+
+def unnested(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The nodes of a plan that look at single entries of lists."""
+    if plan["Node Type"] == "Function Scan":
+        yield plan
+    for part in plan.get("Plans", []):
+        yield from unnested(part)
