@@ -181,7 +181,8 @@ _ALL = _sums(
 """Of all: those that were moved on a day are found by its sums."""
 
 
-def _arguments(ledger: str, at: Clocks) -> tuple[Any, ...]:
+def arguments(ledger: str, at: Clocks) -> tuple[Any, ...]:
+    """The first parameters of every question."""
     known = at.seq, at.whole_before, at.edge_from, at.takes_off
     return ledger, *known, at.before_day, at.until, *at.on_day
 
@@ -201,7 +202,7 @@ async def balance(connection: Any, ledger: str, number: int, at: Clocks) -> tupl
     """Debits and credits of one account."""
     row = await connection.fetchrow(
         _ONE + "select coalesce(sum(debits), 0), coalesce(sum(credits), 0) from counted",
-        *_arguments(ledger, at),
+        *arguments(ledger, at),
         number,
     )
     return int(row[0]), int(row[1])
@@ -215,7 +216,7 @@ async def daily_movements(
         _ONE + "select effective_date, sum(debits) as debits, sum(credits) as credits from counted "
         "where effective_date >= $11 group by 1 having sum(debits) > 0 or sum(credits) > 0 "
         "order by 1 limit $12",
-        *_arguments(ledger, at),
+        *arguments(ledger, at),
         number,
         first,
         limit,
@@ -223,7 +224,7 @@ async def daily_movements(
     return [(row["effective_date"], int(row["debits"]), int(row["credits"])) for row in rows]
 
 
-_ACCOUNTS_AS_OF = (
+ACCOUNTS_AS_OF = (
     _ALL
     + """,
   moved as (
@@ -234,15 +235,16 @@ _ACCOUNTS_AS_OF = (
    where a.ledger = $1 and a.number <= $2
 """
 )
+"""Every account that was open then, with its debits and credits."""
 
 
 async def trial_balance(connection: Any, ledger: str, at: Clocks) -> list[Any]:
     """Debits and credits by gl_code, class and kind of money, as rows."""
     return await connection.fetch(
         "select gl_code, account_class, custodial, currency, sum(debits) as debits, "
-        f"sum(credits) as credits from ({_ACCOUNTS_AS_OF}) as as_of "
+        f"sum(credits) as credits from ({ACCOUNTS_AS_OF}) as as_of "
         "group by 1, 2, 3, 4 order by 1, 2, 3, 4",
-        *_arguments(ledger, at),
+        *arguments(ledger, at),
     )
 
 
@@ -250,7 +252,7 @@ async def balances(connection: Any, ledger: str, at: Clocks) -> AsyncIterator[di
     """Every account's debits and credits, by id. `connection`: for itself alone."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         async for row in connection.cursor(
-            _ACCOUNTS_AS_OF + " order by a.account", *_arguments(ledger, at), prefetch=2000
+            ACCOUNTS_AS_OF + " order by a.account", *arguments(ledger, at), prefetch=2000
         ):
             yield {
                 "account": row["account"],

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -25,7 +26,7 @@ from ledger_service.contract.events import (
 from ledger_service.engine import as_of, entry_list, projector, reads, transaction_index
 from ledger_service.engine.projections import HISTORY
 from ledger_service.engine.transaction_index import Filters
-from tests import dated_histories
+from tests import dated_histories, ledger_events
 from tests.servers import LedgerDatabase
 
 Run = Callable[[Callable[[asyncpg.Connection], Awaitable[Any]]], Any]
@@ -385,3 +386,51 @@ def test_pages_of_entries_lose_repeat_and_part_none_however_little_a_page_looks_
         patch.setattr(entry_list, "EXAMINED_LISTS", lists)
         patch.setattr(entry_list, "EXAMINED_BYTES", size)
         run(ask)
+
+
+def test_what_was_recorded_ahead_of_its_day_comes_once_at_the_end_of_that_day(
+    run: Run, ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few of the day's own lists a page has looked at."""
+    monkeypatch.setattr(entry_list, "EXAMINED_LISTS", 2)
+    opening = list(ledger_events.opening("simulated", 2))
+    first = len(opening) + 1
+    payer, payee = (ledger_events.customer(number) for number in range(2))
+    days = ["2026-07-02", *(["2026-07-01"] * 6)]
+    events = [
+        ledger_events.posting(
+            "simulated", seq, "transfer", debit=payer, credit=payee, amount=5,
+            effective_at=f"{day}T14:00:00.000000Z", effective_date=day, business_date=day,
+        )
+        for seq, day in enumerate(days, first)
+    ]  # fmt: skip
+    # the rest is recorded on the second of July, a minute apart
+    shift = dt.timedelta(days=1)
+    events[1:] = [
+        msgspec.structs.replace(
+            event,
+            recorded_at=timestamp(dt.datetime.fromisoformat(event.recorded_at) + shift),
+            effective_at=timestamp(dt.datetime.fromisoformat(event.effective_at) + shift),
+            effective_date="2026-07-02",
+        )
+        for event in events[1:]
+    ]
+    dated_histories.store(ledger_database.owner_url, [*opening, *events])
+    number = next(e.seq for e in opening if isinstance(e, AccountOpened) and e.account == payer)
+    head, wanted = events[-1].seq, entry_list.Filters(first_day=dt.date(2026, 7, 2))
+
+    async def ask(connection: asyncpg.Connection) -> list[int]:
+        await stand_at(connection, "simulated", 0)
+        for seq in range(1, head + 1):
+            await follow(connection, "simulated", seq)
+        found: list[int] = []
+        before: int | None = entry_list.LAST_SEQ
+        while before is not None:
+            page = await entry_list.find(
+                connection, "simulated", number, wanted, before=before, limit=10, head=head
+            )
+            found += [row["seq"] for row in page.rows]
+            before = page.following
+        return found
+
+    assert run(ask) == [event.seq for event in reversed(events)]

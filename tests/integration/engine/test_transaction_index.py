@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from ledger_service.engine import entry_list
+from ledger_service.engine import as_of, entry_list
 from ledger_service.engine.transaction_index import Filters, question
 from tests.servers import LedgerDatabase
 
@@ -185,6 +185,39 @@ async def test_no_page_of_entries_looks_at_more_than_it_may(
                     for node in unnested(plan)
                 )
                 assert entries <= 60_000, (name, before, mode, entries)
+    await connection.close()
+
+
+_FILL_DAY_SUMS = """
+insert into ledger.day_delta
+select 'simulated', 7, day, day, $1 / 360, 0 from (select '2026-01-01'::date + n as day
+  from generate_series(0, 359) as n) as days
+"""
+
+
+async def test_a_question_of_the_whole_ledger_reads_single_entries_of_two_days_alone(
+    ledger_database: LedgerDatabase,
+) -> None:
+    connection = await asyncpg.connect(ledger_database.owner_url)
+    for fill in (_FILL_LISTS, _FILL_DAYS, _FILL_DAY_SUMS):
+        await connection.execute(fill.replace("$1", str(ROWS)))
+    await connection.execute(
+        f"insert into ledger.projection values ('simulated', 'history', {ROWS})"
+    )
+    await connection.execute("vacuum analyze ledger.posting_list, ledger.day_delta")
+    day = ROWS // 360
+    for seq in (ROWS // 2 + day // 3, ROWS // 2 + 2 * day // 3, ROWS):
+        at = await as_of.resolve(connection, "simulated", seq, effective_date=MAY)
+        explained = await connection.fetchval(
+            f"explain (analyze, format json) {as_of.ACCOUNTS_AS_OF}",
+            *as_of.arguments("simulated", at),
+        )
+        entries = sum(
+            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            for node in unnested(json.loads(explained)[0]["Plan"])
+        )
+        # of lists of a thousand that touch the day; of all there are
+        assert entries <= 2 * (day + 2_000) < ROWS / 10, (seq, entries)
     await connection.close()
 
 
