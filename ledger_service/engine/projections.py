@@ -15,16 +15,23 @@ _POSTED = """
      where ledger = $1 and seq > $2 and seq <= $3 and event_type = 'transaction.posted')
 """
 
+
+def _entries(event: str) -> str:
+    """What `event` is joined with to have each of its entries, its place (from 1) and its account."""
+    return (
+        f"cross join jsonb_array_elements({event} -> 'entries') with ordinality as e (entry, place) "
+        "join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account'"
+    )
+
+
 _ENTRY = f"""
   {_POSTED},
   entry as materialized (
-    select p.seq, (e.number - 1)::smallint as entry_no, a.number, p.recorded_at,
+    select p.seq, (e.place - 1)::smallint as entry_no, a.number, p.recorded_at,
            case e.entry ->> 'side' when 'debit' then 1 else -1 end
              * (e.entry ->> 'amount')::bigint as amount,
            (p.event ->> 'effective_date')::date as effective_date
-      from posted p
-           cross join jsonb_array_elements(p.event -> 'entries') with ordinality as e (entry, number)
-           join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account')
+      from posted p {_entries("p.event")})
 """
 
 # The local days of the events, each with its first moment. A time zone is dear to look up for each
@@ -59,8 +66,9 @@ _KEYED = """
      where event ? 'idempotency_digest')
 """
 
-# Holds that are placed, captured or released by these events, and each of their legs: what was held,
-# and what was captured of it up to $3. Captures are found by their links, wherever they stand.
+# `held`: the holds that these events place, capture or release, each with its last change. `leg`: what
+# was held on an account and side; `taken`: what each capture took of it; `rest`: what is left of it at
+# $3. Captures are found by their links, so these are looked up in full however few events are new.
 _HOLDS = f"""
   {_POSTED},
   released as materialized (
@@ -81,20 +89,16 @@ _HOLDS = f"""
       from change c join ledger.journal j on j.ledger = $1 and j.seq = c.hold
      order by c.hold, c.seq desc),
   leg as materialized (
-    select h.hold, min(e.number) as place, a.number, e.entry ->> 'side' as side,
+    select h.hold, min(e.place) as place, a.number, e.entry ->> 'side' as side,
            sum((e.entry ->> 'amount')::bigint) as amount
-      from held h
-           cross join jsonb_array_elements(h.event -> 'entries') with ordinality as e (entry, number)
-           join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account'
+      from held h {_entries("h.event")}
      group by h.hold, a.number, e.entry ->> 'side'),
   taken as materialized (
     select c.hold, c.seq, a.number, e.entry ->> 'side' as side,
            sum((e.entry ->> 'amount')::bigint) as amount
       from held h join ledger.capture c on c.ledger = $1 and c.hold = h.hold and c.seq <= $3
            join ledger.journal j on j.ledger = $1 and j.seq = c.seq
-           cross join jsonb_array_elements(convert_from(j.bytes, 'UTF8')::jsonb -> 'entries')
-             as e (entry)
-           join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account'
+           {_entries("convert_from(j.bytes, 'UTF8')::jsonb")}
      group by c.hold, c.seq, a.number, e.entry ->> 'side'),
   rest as materialized (
     select l.hold, l.place, l.number, l.side, l.amount - coalesce(sum(t.amount), 0) as amount
@@ -107,8 +111,7 @@ _MOVES = f"""
   {_HOLDS},
   entry as materialized (
     select p.seq, a.number, e.entry ->> 'side' as side, (e.entry ->> 'amount')::bigint as amount
-      from posted p cross join jsonb_array_elements(p.event -> 'entries') as e (entry)
-           join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account'),
+      from posted p {_entries("p.event")}),
   move as materialized (
     select number, seq, side, amount, 0 as pending from entry
     union all

@@ -19,7 +19,8 @@ _REWRITTEN = (
 )
 _DERIVED = (
     "The table does not follow from the journal. The journal is the truth if the tree holds: run "
-    "tally verify --full, and have the rows made anew from the journal."
+    "tally verify --full, then tally rebuild makes the rows anew (the verifier does so by itself for "
+    "what only readers use)."
 )
 _BESIDE = (
     "Two tables contradict each other. Compare the row with the audit log and the last backup."

@@ -40,8 +40,8 @@ def stream(scope: Scope, sql: str, name: str = "verify") -> Iterator[Row]:
 
 def check(scope: Scope) -> None:
     """Fold the journal behind `scope.after`, and hold tree, tiles, head and checkpoints to it."""
-    tree = _verified_tree(scope)
     remembered = _remembered(scope)
+    tree = _verified_tree(scope, remembered)
     with SignedSizes(scope) as signed:
         due_tiles = _walk(scope, tree, signed, remembered)
     if due_tiles is None:
@@ -86,7 +86,7 @@ def _walk(scope: Scope, tree: Tree, signed: SignedSizes, remembered: Row) -> int
     return due_tiles
 
 
-def _verified_tree(scope: Scope) -> Tree:
+def _verified_tree(scope: Scope, remembered: Row) -> Tree:
     if not scope.after:
         return Tree()
     edges = [
@@ -94,9 +94,8 @@ def _verified_tree(scope: Scope) -> Tree:
         for level, (start, count) in enumerate(edge_ranges(scope.after))
     ]
     tree = Tree(edges, scope.after)
-    known = _remembered(scope)["root"]
     if [len(edge) for edge in edges] != [n for _, n in edge_ranges(scope.after)] or (
-        tree.root() != known
+        tree.root() != remembered["root"]
     ):
         message = f"the tree of the first {scope.after} events is not the one verified before"
         scope.add("ledger.journal", "verified_history_changed", message, seq=scope.after)

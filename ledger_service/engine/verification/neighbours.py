@@ -321,7 +321,7 @@ def _wrong_in(row: Row) -> list[str]:
 
 
 def approvals(connection: Connection, report: Report) -> None:
-    """What was approved is what the digest says; what was spent elsewhere was spent once."""
+    """What was approved is what its digest says."""
     with connection.cursor("approvals") as cursor:
         cursor.execute("select approval_id, kind, digest, facts::text from security.approval")
         for row in cursor:
