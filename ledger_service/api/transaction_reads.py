@@ -55,8 +55,8 @@ async def list_transactions(
     """Transactions that fit every filter, newest first; `next` is the `before` of the next page.
 
     Ranges are from a moment on, up to another without it. With a range of effective time the newest
-    by that clock come first. With `idempotency_key` alone: the transaction posted under it, the
-    question after an unknown outcome.
+    by that clock come first. With `idempotency_key` alone: what was done under it, whether it moved
+    money or placed or voided a hold; the question after an unknown outcome.
     """
     if idempotency_key is not None:
         return await _of_key(request, ledger, idempotency_key)
@@ -113,7 +113,10 @@ async def _of_key(request: Request, ledger: str, key: str) -> dict[str, Any]:
     pool = request.app.state.pool
     await resolve_seq(request, ledger, None)
     seq = await reads.seq_of_key(pool, ledger, key_digest(ledger, key))
-    found = None if seq is None else await reads.transaction(pool, ledger, seq)
-    if found is None:
-        raise Problem("unknown_transaction", "Nothing was posted under this idempotency key.")
-    return found
+    if seq is None:
+        raise Problem("unknown_transaction", "Nothing was done under this idempotency key.")
+    transaction = await reads.transaction(pool, ledger, seq)
+    if transaction is not None:
+        return transaction
+    [raw] = [raw async for raw in reads.event_bytes(pool, ledger, after_seq=seq - 1, limit=1)]
+    return msgspec.json.decode(raw)

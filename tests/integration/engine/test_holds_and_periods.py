@@ -56,6 +56,11 @@ def act(http: httpx.Client, seq: int, what: str, key: str, **more: Any) -> httpx
     return http.post(f"{L}/holds/{seq}:{what}", json={"idempotency_key": key, **more})
 
 
+def found_by_key(http: httpx.Client, key: str) -> dict[str, Any]:
+    """What a caller finds who has not heard the outcome (P2)."""
+    return http.get(f"{L}/transactions", params={"idempotency_key": key}).json()
+
+
 def code(answer: httpx.Response) -> tuple[int, str]:
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     return answer.status_code, answer.json()["code"]
@@ -88,6 +93,7 @@ def test_a_hold_from_its_placing_to_its_end(
         seq = placed.json()["seq"]
         assert is_sound()
         assert hold(http, "h1", 60).status_code == 200
+        assert found_by_key(http, "h1") == placed.json()
         conflict = hold(http, "h1", 61)
         assert code(conflict) == (422, "idempotency_conflict")
         assert conflict.json()["difference"] == ["entries"]
@@ -113,7 +119,8 @@ def test_a_hold_from_its_placing_to_its_end(
         other = hold(http, "h3", 65).json()["seq"]
         services.restart_writer()
         assert act(http, other, "void", "v3", reason="cancelled").status_code == 201
-        assert act(http, other, "void", "v3", reason="cancelled").status_code == 200
+        again = act(http, other, "void", "v3", reason="cancelled")
+        assert (again.status_code, again.json()) == (200, found_by_key(http, "v3"))
         assert balances(http) == ("65", "0", "65")
         assert is_sound()
         in_ledgers = [one for one in verify(ledger_database.owner_url).findings if one.ledger]
