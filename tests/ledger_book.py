@@ -5,12 +5,22 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+import msgspec
+
+from ledger_service.api.posting_bodies import (
+    CaptureBody,
+    HoldBody,
+    ReverseBody,
+    TransactionBody,
+    VoidBody,
+)
 from ledger_service.contract.events import Context, Entry, TransactionPosted
 from ledger_service.contract.rules import Part, Tier
 from ledger_service.domain.book import Book, Decision
 from ledger_service.domain.closing import Books
 from ledger_service.domain.commands import (
     CaptureHold,
+    ChangeAccount,
     ClosePeriod,
     Command,
     Keyed,
@@ -37,6 +47,7 @@ from ledger_service.domain.rule_commands import (
     charge_fee,
 )
 from ledger_service.engine.charts import known_charts
+from tests.asking import Ask, body_of
 
 NOW = dt.datetime(2026, 7, 1, 16, 0, tzinfo=dt.UTC)
 OPENING = OpenLedger(
@@ -64,6 +75,24 @@ def carry_out(book: Book, command: Command, now: dt.datetime = NOW) -> Decision:
             if isinstance(event, TransactionPosted) and event.reverses is None:
                 book.load_original(event, [])
     return decision
+
+
+def command_of(ask: Ask) -> Command:
+    """What is asked, as a command in the ledger `simulated`, made by way of the API's own bodies."""
+    if ask.do == "status":
+        return ChangeAccount(ask.account, ask.status, ask.key, "key_test")  # type: ignore[arg-type]
+    body: Any = msgspec.convert(body_of(ask), _BODIES[ask.do])
+    of = [ask.of] if ask.of else []
+    return body.command("simulated", *of, "key_test", "req_test")
+
+
+_BODIES = {
+    "post": TransactionBody,
+    "hold": HoldBody,
+    "capture": CaptureBody,
+    "void": VoidBody,
+    "reverse": ReverseBody,
+}
 
 
 def open_book(*accounts: str, floor: str | None = None) -> Book:

@@ -1,94 +1,225 @@
-"""A client as a process of its own: posts in every form, and writes its own history.
+"""A client as a process of its own: moves money in every form, and writes its own history.
 
-`python -m tests.soak.client SEED NAME FOLDER KEY URL...` works until SIGTERM, which ends it after the
-requests in hand. What it does depends on nothing but the seed and the answers.
+`python -m tests.soak.client SEED NAME FOLDER KEY SESSION URL...` works until SIGTERM, which ends it
+after the requests in hand. What it does depends on nothing but the seed, the answers and, for how
+long a hold lasts, the clock. SESSION is that of the second person who approves reversals.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime as dt
+import hashlib
 import json
 import random
 import signal
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.soak.history import History, Item, Outcome
+from ledger_service.contract.events import timestamp
+from tests.asking import REVERSAL_REASON, Ask, Line, body_of, item_of, place_of
+from tests.soak.history import Done, History, Outcome, Refused
 
 LEDGER = "soaked"
-CUSTOMERS = [f"customer:{number}:wallet" for number in range(12)]
 BANK = "bank:fbo"
+FLOORS: dict[str, int | None] = {
+    **{f"customer:{number}:wallet": 0 for number in range(12)},
+    BANK: None,
+}
+CUSTOMERS = [account for account, floor in FLOORS.items() if floor == 0]
 WORKERS = 4
 TIMEOUT_S = 20.0
 LEFT_IN_DOUBT = 0.2
 """Share of lost outcomes that a client does not ask for again: the judge looks for them."""
 UNSETTLED = ("outcome_unknown", "database_unavailable", "writer_unavailable", "internal_error")
 """Codes that leave open whether it was done."""
-_FORMS = ("single", "single", "batch", "linked", "stream")
+_FORMS = {
+    # how a request is sent, how often, and with how many commands at most
+    "single": (8, 1),
+    "batch": (4, 30),
+    "linked": (3, 4),
+    "commands": (3, 20),
+    "linked_commands": (3, 4),
+    "stream": (3, 30),
+}
+LINKED = ("linked", "linked_commands")
+_IN_COMMANDS = ("post", "hold", "capture", "void")
+_OFTEN = {"post": 50, "hold": 22, "capture": 18, "void": 5, "reverse": 6, "status": 3}
+
+
+@dataclasses.dataclass
+class Client:
+    """What the workers of one process share; they meet at the same holds and transactions."""
+
+    seed: str
+    folder: Path
+    session: str
+    urls: list[str]
+    http: httpx.AsyncClient
+    holds: deque[tuple[int, int]] = dataclasses.field(default_factory=lambda: deque(maxlen=50))
+    """`seq` and minor units of the last ones, ended ones among them; so are `posted`."""
+    posted: deque[tuple[int, int]] = dataclasses.field(default_factory=lambda: deque(maxlen=50))
+
+    def learn(self, ask: Ask, seq: int) -> None:
+        """Something was done."""
+        amount = sum(amount for _, amount in ask.lines if amount > 0) or ask.amount or 1
+        if ask.do == "hold":
+            self.holds.append((seq, amount))
+        elif ask.do in ("post", "capture", "reverse"):
+            self.posted.append((seq, amount))
 
 
 class Worker:
-    """One conversation: the next request leaves when the last one is answered."""
+    """One conversation: the next request leaves when the last one is answered.
 
-    def __init__(self, name: str, seed: str, folder: Path, key: str, urls: list[str]) -> None:
+    `freezes`: the account that it freezes and thaws, as nobody else does.
+    """
+
+    def __init__(self, client: Client, name: str, freezes: str = "") -> None:
+        self._client = client
         self._name = name
-        self._chance = random.Random(f"{seed}/{name}")
-        self._history = History(folder / f"{name}.history")
-        self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S, trust_env=False
-        )
-        self._urls = urls
+        self._chance = random.Random(f"{client.seed}/{name}")
+        self._history = History(client.folder / f"{name}.history")
+        self._http = client.http
+        self._urls = [*client.urls]
         self._chance.shuffle(self._urls)
-        self._transactions = 0
+        self._freezes = freezes
+        self._status = "open"
+        self._asked = 0
         self._requests = 0
 
     async def work(self, stop: asyncio.Event) -> None:
         """Send until `stop`; what stays without an outcome is mostly sent again."""
         while not stop.is_set():
-            form = self._chance.choice(_FORMS)
-            size = 1 if form == "single" else self._chance.randint(2, 30)
-            items = [self._item() for _ in range(size)]
-            asks_again = self._chance.random() >= LEFT_IN_DOUBT
-            while items:
-                outcomes = await self._send(form, items)
+            form = self._pick({form: often for form, (often, _) in _FORMS.items()})
+            asks = await self._asks(form)
+            keeps_asking = self._chance.random() >= LEFT_IN_DOUBT or asks[0].do == "status"
+            while asks:
+                outcomes = await self._send(form, asks)
                 lost = [
-                    item
-                    for item, outcome in zip(items, outcomes, strict=True)
-                    if outcome is None and asks_again and not stop.is_set()
+                    ask
+                    for ask, outcome in zip(asks, outcomes, strict=True)
+                    if outcome is None and keeps_asking and not stop.is_set()
                 ]
-                items = items if lost and form == "linked" else lost
+                asks = asks if lost and form in LINKED else lost
                 await asyncio.sleep(0.1 if lost else self._chance.random() * 0.02)
-        await self._http.aclose()
 
-    def _item(self) -> Item:
-        self._transactions += 1
-        key = f"{self._name}-{self._transactions}"
+    # --- what to ask ----------------------------------------------------------------------------
+
+    def _pick(self, often: dict[str, int]) -> str:
+        return self._chance.choices([*often], [*often.values()])[0]
+
+    async def _asks(self, form: str) -> list[Ask]:
+        _, most = _FORMS[form]
+        size = 1 if most == 1 else self._chance.randint(2, most)
+        if form in ("batch", "linked", "stream"):
+            return [self._post() for _ in range(size)]
+        if form != "single":
+            often = {do: _OFTEN[do] for do in _IN_COMMANDS}
+            return [self._ask(self._pick(often)) for _ in range(size)]
+        do = self._pick(_OFTEN if self._freezes else {**_OFTEN, "status": 0})
+        if do == "status":
+            # always another one than it has: so each makes an event
+            often = {"open": 3, "frozen": 1, "debits_frozen": 1, "credits_frozen": 1}
+            self._status = self._pick({**often, self._status: 0})
+            return [Ask(self._key(), "status", account=self._freezes, status=self._status)]
+        if do == "reverse":
+            return [await self._reversal() or self._post()]
+        return [self._ask(do)]
+
+    def _key(self) -> str:
+        self._asked += 1
+        return f"{self._name}-{self._asked}"
+
+    def _ask(self, do: str) -> Ask:
+        if do == "hold":
+            return self._hold()
+        if do in ("capture", "void") and self._client.holds:
+            hold, amount = self._chance.choice(self._client.holds)
+            if do == "void":
+                return Ask(self._key(), "void", of=hold)
+            # mostly within what is left
+            part = None if self._chance.random() < 0.3 else self._chance.randint(1, amount)
+            return Ask(self._key(), "capture", of=hold, amount=part, ends_hold=part is None
+                       or self._chance.random() < 0.3)  # fmt: skip
+        return self._post()
+
+    def _post(self) -> Ask:
+        lines, imposed = self._lines(), self._chance.random() < 0.03
+        if imposed:
+            # more than there is, so that someone owes it
+            lines = [(self._chance.choice(CUSTOMERS), 500), (BANK, -500)]
+        return Ask(self._key(), "post", lines, imposed=imposed)
+
+    def _lines(self) -> list[Line]:
         one, other = self._chance.sample(CUSTOMERS, 2)
         amount = self._chance.randint(1, 50)
         match self._chance.random():
             case luck if luck < 0.5:
-                lines = [(BANK, amount), (one, -amount)]
+                return [(BANK, amount), (one, -amount)]
             case luck if luck < 0.95:
                 # refused where the wallet would fall below zero
-                lines = [(one, amount), (other, -amount)]
+                return [(one, amount), (other, -amount)]
             case _:
-                lines = [(one, amount), ("customer:nobody:wallet", -amount)]
-        return Item(key, lines)
+                return [(one, amount), ("customer:nobody:wallet", -amount)]
 
-    async def _send(self, form: str, items: list[Item]) -> list[Outcome]:
+    def _hold(self) -> Ask:
+        one, other = self._chance.sample(CUSTOMERS, 2)
+        amount = self._chance.randint(1, 50)
+        ends = None
+        if self._chance.random() < 0.5:
+            lasts = dt.timedelta(seconds=self._chance.uniform(0.05, 4))
+            ends = timestamp(dt.datetime.now(dt.UTC) + lasts)
+        return Ask(self._key(), "hold", [(one, amount), (other, -amount)], expires_at=ends)
+
+    async def _reversal(self) -> Ask | None:
+        """Of a transaction, as a second person has approved it; None where that did not come about."""
+        if not self._client.posted:
+            return None
+        seq, amount = self._chance.choice(self._client.posted)
+        part = None if self._chance.random() < 0.3 else self._chance.randint(1, amount)
+        key = self._key()
+        body = {"transaction": seq, "reason": REVERSAL_REASON, "idempotency_key": key}
+        if part is not None:
+            body["amount"] = str(part)
+        try:
+            asked = await self._http.post(self._path("reversals"), json=body)
+            if asked.status_code != 202:
+                return None
+            approval, reversal = asked.json()["approval"], asked.json()["reversal"]
+            place = f"{self._urls[0]}/v1/approvals/{approval}"
+            shown = await self._http.get(place)
+            decision = {"decision": "approve", "digest": shown.json()["digest"], "reason": "seen"}
+            session = {"Authorization": f"Bearer {self._client.session}"}
+            decided = await self._http.post(f"{place}/decisions", json=decision, headers=session)
+        except (httpx.HTTPError, LookupError, ValueError) as error:
+            self._note(type(error).__name__)
+            return None
+        if decided.status_code != 200:
+            return None
+        return Ask(key, "reverse", of=seq, amount=part, approval=approval, reversal=reversal)
+
+    # --- how to ask it --------------------------------------------------------------------------
+
+    async def _send(self, form: str, asks: list[Ask]) -> list[Outcome]:
         self._requests += 1
         number = self._requests
-        self._history.sent(number, form, items)
+        self._history.sent(number, form, asks)
         outcomes: list[Outcome] = []
         try:
-            outcomes = await getattr(self, f"_{form}")(items)
+            outcomes = await getattr(self, f"_{form}")(asks)
         except (httpx.HTTPError, ValueError) as error:
             self._note(type(error).__name__)
-        outcomes += [None] * (len(items) - len(outcomes))
+        outcomes += [None] * (len(asks) - len(outcomes))
         self._history.heard(number, outcomes)
+        for ask, outcome in zip(asks, outcomes, strict=True):
+            if isinstance(outcome, Done):
+                self._client.learn(ask, outcome.seq)
         return outcomes
 
     def _note(self, why: str) -> None:
@@ -96,25 +227,37 @@ class Worker:
         print(why, flush=True)
         self._urls.append(self._urls.pop(0))
 
-    async def _single(self, items: list[Item]) -> list[Outcome]:
-        answer = await self._http.post(self._path("transactions"), json=body_of(items[0]))
-        body = answer.json()
-        if answer.status_code in (200, 201):
-            return [("committed", body["seq"])]
-        return [self._settled(body["code"])]
+    async def _single(self, asks: list[Ask]) -> list[Outcome]:
+        method, place = place_of(asks[0])
+        answer = await self._http.request(method, self._path(place), json=body_of(asks[0]))
+        if not answer.is_success:
+            return [self._settled(answer.json()["code"])]
+        if asks[0].do == "status":
+            return [Done(0)]
+        return [Done(answer.json()["seq"], hashlib.sha256(answer.content).hexdigest())]
 
-    async def _batch(self, items: list[Item], *, linked: bool = False) -> list[Outcome]:
-        body = {"transactions": [body_of(item) for item in items], "linked": linked}
-        answer = await self._http.post(self._path("transactions:batch"), json=body)
+    async def _batch(self, asks: list[Ask], *, linked: bool = False) -> list[Outcome]:
+        body = {"transactions": [body_of(ask) for ask in asks], "linked": linked}
+        return await self._several("transactions:batch", body, asks)
+
+    async def _linked(self, asks: list[Ask]) -> list[Outcome]:
+        return await self._batch(asks, linked=True)
+
+    async def _commands(self, asks: list[Ask], *, linked: bool = False) -> list[Outcome]:
+        body = {"commands": [item_of(ask) for ask in asks], "linked": linked}
+        return await self._several("commands:batch", body, asks)
+
+    async def _linked_commands(self, asks: list[Ask]) -> list[Outcome]:
+        return await self._commands(asks, linked=True)
+
+    async def _several(self, place: str, body: dict[str, Any], asks: list[Ask]) -> list[Outcome]:
+        answer = await self._http.post(self._path(place), json=body)
         if answer.status_code != 200:
-            return [self._settled(answer.json()["code"])] * len(items)
+            return [self._settled(answer.json()["code"])] * len(asks)
         return [self._result(result) for result in answer.json()["results"]]
 
-    async def _linked(self, items: list[Item]) -> list[Outcome]:
-        return await self._batch(items, linked=True)
-
-    async def _stream(self, items: list[Item]) -> list[Outcome]:
-        lines = b"".join(json.dumps(body_of(item)).encode() + b"\n" for item in items)
+    async def _stream(self, asks: list[Ask]) -> list[Outcome]:
+        lines = b"".join(json.dumps(body_of(ask)).encode() + b"\n" for ask in asks)
         outcomes: list[Outcome] = []
         try:
             async with self._http.stream(
@@ -122,7 +265,7 @@ class Worker:
             ) as answer:
                 if answer.status_code != 200:
                     await answer.aread()
-                    return [self._settled(answer.json()["code"])] * len(items)
+                    return [self._settled(answer.json()["code"])] * len(asks)
                 async for line in answer.aiter_lines():
                     outcomes.append(self._result(json.loads(line)))  # noqa: PERF401 - what came counts
         except (httpx.HTTPError, ValueError) as error:
@@ -131,12 +274,12 @@ class Worker:
 
     def _result(self, result: dict[str, Any]) -> Outcome:
         if result["status"] in ("committed", "replayed"):
-            return "committed", result["seq"]
+            return Done(result["seq"])
         return self._settled(result["code"])
 
     def _settled(self, code: str) -> Outcome:
         if code not in UNSETTLED:
-            return "refused", code
+            return Refused(code)
         self._note(code)
         return None
 
@@ -144,30 +287,18 @@ class Worker:
         return f"{self._urls[0]}/v1/ledgers/{LEDGER}/{name}"
 
 
-def body_of(item: Item) -> dict[str, Any]:
-    """A transaction as the API takes it."""
-    return {
-        "idempotency_key": item.key,
-        "kind": "transfer",
-        "entries": [
-            {
-                "account": account,
-                "side": "debit" if amount > 0 else "credit",
-                "amount": str(abs(amount)),
-                "currency": "USD",
-            }
-            for account, amount in item.lines
-        ],
-    }
-
-
-async def _main(seed: str, name: str, folder: str, key: str, *urls: str) -> None:
+async def _main(seed: str, name: str, folder: str, key: str, session: str, *urls: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    workers = [
-        Worker(f"{name}{number}", seed, Path(folder), key, list(urls)) for number in range(WORKERS)
-    ]
-    await asyncio.gather(*(worker.work(stop) for worker in workers))
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(headers=headers, timeout=TIMEOUT_S, trust_env=False) as http:
+        client = Client(seed, Path(folder), session, [*urls], http)
+        # each client has one account to freeze, from the last one on
+        frozen = [CUSTOMERS[-1 - "abcdefgh".index(name)], *[""] * (WORKERS - 1)]
+        workers = [
+            Worker(client, f"{name}{number}", account) for number, account in enumerate(frozen)
+        ]
+        await asyncio.gather(*(worker.work(stop) for worker in workers))
 
 
 if __name__ == "__main__":

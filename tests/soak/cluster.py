@@ -14,15 +14,19 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import asyncpg
 import httpx
 import psycopg
 import pytest
 
+from ledger_service.payments import reversals
+from ledger_service.security import identities
 from ledger_service.stack import probes
 from ledger_service.stack.home import free_port
-from tests.ledger_api import KEYS, _key_of_every_role
+from tests.ledger_api import KEYS, PASSWORD, _key_of_every_role
 from tests.servers import LedgerDatabase, end
-from tests.soak.client import BANK, CUSTOMERS, LEDGER
+from tests.soak.client import FLOORS, LEDGER
+from tests.soak.judge import AccountState
 
 LEASE_SECONDS = 1.0
 """Shorter than the product's: that it lapses is tested, not how long that takes."""
@@ -92,13 +96,17 @@ class Node:
 
 @dataclasses.dataclass
 class Cluster:
-    """A ledger with money in motion. `urls`: of the API nodes; `key` may do everything."""
+    """A ledger with money in motion. `urls`: of the API nodes; `key` may do everything.
+
+    `session`: of the person who approves what is asked for with the key.
+    """
 
     nodes: list[Node]
     urls: list[str]
     key: str
     owner_url: str
     folder: Path
+    session: str = ""
 
     def named(self, prefix: str) -> list[Node]:
         return [node for node in self.nodes if node.name.startswith(prefix)]
@@ -119,19 +127,33 @@ class Cluster:
                 "chart": "us_fintech_fbo/1",
             }
             assert http.post("/v1/ledgers", json=body).is_success
-            for name in [BANK, *CUSTOMERS]:
+            for name, floor in FLOORS.items():
                 account = {"account": name, "currency": "USD"}
-                floor = {} if name == BANK else {"floor": "0"}
-                answer = http.post(f"/v1/ledgers/{LEDGER}/accounts", json={**account, **floor})
+                limit = {} if floor is None else {"floor": str(floor)}
+                answer = http.post(f"/v1/ledgers/{LEDGER}/accounts", json={**account, **limit})
                 assert answer.is_success, answer.text
+            asyncio.run(_make_approver(self.owner_url))
+            body = {"username": "approver", "password": PASSWORD}
+            self.session = http.post("/v1/sessions", json=body).json()["token"]
 
-    def balances(self) -> dict[str, int]:
-        """Debits less credits of every account, over the API."""
+    def accounts(self) -> dict[str, AccountState]:
+        """Every account over the API."""
         with self.http() as http:
-            answer = http.get(f"/v1/ledgers/{LEDGER}/balances")
+            answer = http.get(f"/v1/ledgers/{LEDGER}/accounts")
             assert answer.is_success, answer.text
-            rows = [httpx.Response(200, content=line).json() for line in answer.iter_lines()]
-        return {row["account"]: int(row["debits"]) - int(row["credits"]) for row in rows}
+        return {
+            row["account"]: AccountState(
+                int(row["debits"]) - int(row["credits"]),
+                int(row["pending_debits"]),
+                int(row["pending_credits"]),
+                row["status"],
+            )
+            for row in answer.json()["accounts"]
+        }
+
+    def note_reversals(self) -> None:
+        """What the payments worker, which does not run here, writes of reversals it has executed."""
+        asyncio.run(_note_reversals(self.owner_url))
 
     def journal(self) -> list[tuple[int, bytes]]:
         with psycopg.connect(self.owner_url) as connection:
@@ -160,6 +182,31 @@ class Cluster:
             assert time.monotonic() < until, "the ledger takes nothing more"
             start = self.head() if start < 0 else start
             time.sleep(0.05)
+
+
+async def _make_approver(owner_url: str) -> None:
+    owner = await asyncpg.connect(owner_url)
+    try:
+        await identities.create_user(owner, "approver", PASSWORD, ["approver"])
+    finally:
+        await owner.close()
+
+
+async def _note_reversals(owner_url: str) -> None:
+    owner = await asyncpg.connect(owner_url)
+    try:
+        for row in await owner.fetch(
+            "select reversal_id, consumed_seq from payments.reversal join security.approval "
+            "using (approval_id) where consumed_seq is not null"
+        ):
+            reversal = row["reversal_id"]
+            for status in ("awaiting_approval", "approved"):
+                await reversals.advance(owner, reversal, status, actor="worker")
+            await reversals.advance(
+                owner, reversal, "executed", actor="worker", executed_seq=row["consumed_seq"]
+            )
+    finally:
+        await owner.close()
 
 
 @contextlib.contextmanager
@@ -231,7 +278,7 @@ def clients(running: Cluster, seed: str, number: int = 2) -> Iterator[Path]:
             started.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "tests.soak.client", seed, name, str(folder),
-                     running.key, *running.urls],
+                     running.key, running.session, *running.urls],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=_ROOT,
                 )
             )  # fmt: skip

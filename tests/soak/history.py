@@ -1,8 +1,8 @@
 """What a client sent and heard, in a file of its own that it forces to disk before it goes on.
 
-One JSON object a line. `sent`: a request is about to leave. `heard`: what came back, an outcome an
-item; where the connection broke, the outcomes are None. Times are of the machine's monotonic clock,
-which all processes share.
+One JSON object a line. `sent`: a request is about to leave. `heard`: what came back, an outcome for
+each command; where the connection broke, the outcomes are None. Times are of the machine's monotonic
+clock, which all processes share.
 """
 
 from __future__ import annotations
@@ -11,19 +11,28 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
-Outcome = tuple[Literal["committed", "refused"], int | str] | None
-"""`seq`, or the refusal's code; None: not known."""
+from tests.asking import Ask
 
 
-class Item(msgspec.Struct, frozen=True, array_like=True):
-    """A transaction as it was sent: lines of account and amount, debits positive."""
+class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
+    """It is in the ledger. `seq` is 0 where the answer does not name it."""
 
-    key: str
-    lines: list[tuple[str, int]]
+    seq: int
+    event: str = ""
+    """SHA-256 of the event, where the answer was the event."""
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused", array_like=True):
+    """It is not, and never will be."""
+
+    code: str
+
+
+Outcome = Done | Refused | None
+"""None: not known."""
 
 
 class Sent(msgspec.Struct, frozen=True, tag="sent"):
@@ -32,11 +41,11 @@ class Sent(msgspec.Struct, frozen=True, tag="sent"):
     at: int
     number: int
     form: str
-    items: list[Item]
+    asks: list[Ask]
 
 
 class Heard(msgspec.Struct, frozen=True, tag="heard"):
-    """Outcomes in the order of the items."""
+    """Outcomes in the order of what was asked."""
 
     at: int
     number: int
@@ -52,8 +61,8 @@ class History:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
-    def sent(self, number: int, form: str, items: list[Item]) -> None:
-        self._write(Sent(time.monotonic_ns(), number, form, items))
+    def sent(self, number: int, form: str, asks: list[Ask]) -> None:
+        self._write(Sent(time.monotonic_ns(), number, form, asks))
 
     def heard(self, number: int, outcomes: list[Outcome]) -> None:
         self._write(Heard(time.monotonic_ns(), number, outcomes))

@@ -1,28 +1,53 @@
 """Judges a ledger by nothing but the clients' own histories.
 
-The ledger's side is its journal as it stands afterwards; whatever it says against a client is a
-violation, in words.
+The ledger's side is its journal as it stands afterwards; whatever it says against a client, or
+against the rules as the reference ledger knows them, is a violation, in words.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from ledger_service.contract.events import TransactionPosted, decode_journal
+from ledger_service.contract.events import (
+    AccountChanged,
+    Entry,
+    HoldPlaced,
+    HoldReleased,
+    JournalEvent,
+    TransactionPosted,
+    decode_journal,
+)
 from ledger_service.domain.commands import key_digest
-from tests.soak.history import Heard, Item, Sent
+from tests.asking import Ask, Line
+from tests.reference_ledger import ReferenceLedger, legs_of
+from tests.soak.client import LINKED
+from tests.soak.history import Done, Heard, Outcome, Refused, Sent
+
+_KINDS: dict[str, type[TransactionPosted | HoldPlaced | HoldReleased | AccountChanged]] = {
+    "post": TransactionPosted,
+    "capture": TransactionPosted,
+    "reverse": TransactionPosted,
+    "hold": HoldPlaced,
+    "void": HoldReleased,
+    "status": AccountChanged,
+}
 
 
 @dataclasses.dataclass
 class Claim:
-    """All that a client knows of one of its transactions."""
+    """All that a client knows of one of its commands."""
 
-    item: Item
+    ask: Ask
     sent_at: int
     """When it was sent the first time."""
     seq: int | None = None
+    """0 where it is done and the answer did not say where."""
+    event: str = ""
+    """SHA-256 of the event, where an answer was the event."""
     answered_at: int | None = None
     """When it was acknowledged the first time."""
     found: int | None = None
@@ -37,7 +62,8 @@ class Judgement:
     """Figures, and what is wrong; nothing is, where `violations` is empty."""
 
     violations: list[str] = dataclasses.field(default_factory=list)
-    transactions: int = 0
+    done: Counter[str] = dataclasses.field(default_factory=Counter)
+    """Commands in the ledger by what they do; holds that expired among them."""
     acknowledged: int = 0
     refused: int = 0
     doubtful: int = 0
@@ -50,50 +76,63 @@ class Judgement:
     """Why outcomes were lost: codes of answers, and kinds of broken connections."""
     unforeseen: Counter[str] = dataclasses.field(default_factory=Counter)
     """Errors that the API had no name for."""
-    balances: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Of each account, from the clients' own lines: debits less credits."""
+
+
+class AccountState(NamedTuple):
+    """One account as the ledger states it; `debits` less credits, minor units."""
+
+    debits: int
+    pending_debits: int
+    pending_credits: int
+    status: str
 
 
 class Judge:
-    """Collects histories, then looks at a journal."""
+    """Collects histories, then looks at a journal. `floors`: as the reference ledger takes them."""
 
-    def __init__(self, ledger: str) -> None:
+    def __init__(self, ledger: str, floors: Mapping[str, int | None]) -> None:
         self._ledger = ledger
         self.claims: dict[str, Claim] = {}
         self._linked: list[list[str]] = []
+        self._reference = ReferenceLedger(floors)
         self.result = Judgement()
 
     def hear(self, history: Iterable[Sent | Heard]) -> None:
         """Take in one client's history."""
-        requests: dict[int, list[Item]] = {}
+        requests: dict[int, list[Ask]] = {}
         for record in history:
             if isinstance(record, Heard):
-                for item, outcome in zip(requests[record.number], record.outcomes, strict=True):
-                    self._note(self.claims[item.key], outcome, record.at)
+                for ask, outcome in zip(requests[record.number], record.outcomes, strict=True):
+                    self._note(self.claims[ask.key], outcome, record.at)
                 continue
-            if record.form == "linked":
-                self._linked.append([item.key for item in record.items])
-            requests[record.number] = record.items
-            for item in record.items:
-                self.claims.setdefault(item.key, Claim(item, record.at))
+            if record.form in LINKED:
+                self._linked.append([ask.key for ask in record.asks])
+            requests[record.number] = record.asks
+            for ask in record.asks:
+                self.claims.setdefault(ask.key, Claim(ask, record.at))
 
-    def _note(self, claim: Claim, outcome: Sequence[object] | None, at: int) -> None:
+    def _note(self, claim: Claim, outcome: Outcome, at: int) -> None:
+        key = claim.ask.key
         match outcome:
             case None:
                 claim.in_doubt = True
-            case ("committed", int(seq)):
+            case Done(seq, event):
                 if claim.seq not in (None, seq):
-                    self.wrong(f"{claim.item.key} was answered with seq {claim.seq} and {seq}")
+                    self.wrong(f"{key} was answered with seq {claim.seq} and {seq}")
+                if event and claim.event not in ("", event):
+                    self.wrong(f"{key} was answered with two different events")
                 if claim.seq is None:
                     claim.seq, claim.answered_at = seq, at
-            case ("refused", str(code)):
+                claim.event = claim.event or event
+            case Refused(code):
                 claim.refused = code
         if claim.seq is not None and claim.refused is not None:
-            self.wrong(f"{claim.item.key} was both committed at {claim.seq} and {claim.refused}")
+            self.wrong(f"{key} was both committed at {claim.seq} and {claim.refused}")
 
     def look_at(self, journal: Sequence[tuple[int, bytes]]) -> Judgement:
         """Judge. `journal`: every `seq` with its event's bytes, as stored."""
-        by_digest: defaultdict[str, list[TransactionPosted]] = defaultdict(list)
+        by_digest = {key_digest(self._ledger, key).hex(): key for key in self.claims}
+        stands: defaultdict[str, list[int]] = defaultdict(list)
         recorded_at = ""
         for expected, (seq, raw) in enumerate(journal, 1):
             event = decode_journal(raw)
@@ -103,49 +142,71 @@ class Judge:
             if event.recorded_at < recorded_at:
                 self.wrong(f"recorded_at went back at seq {seq}")
             recorded_at = event.recorded_at
-            if isinstance(event, TransactionPosted):
-                by_digest[event.idempotency_digest].append(event)
+            key = _key_of(event, by_digest)
+            if key is not None:
+                stands[key].append(seq)
+                self._hold_against(self.claims.get(key), event, raw)
+            elif isinstance(event, HoldReleased):
+                self._expire(event)
         for key, claim in self.claims.items():
-            digest = key_digest(self._ledger, key).hex()
-            self._compare(claim, by_digest.pop(digest, []))
-        for digest, events in by_digest.items():
-            self.wrong(f"seq {events[0].seq} was sent by nobody (digest {digest[:12]})")
+            self._compare(claim, stands[key])
         self._all_or_nothing()
         self._real_time_order()
+        self._reference.recount()
         return self.result
 
-    def _compare(self, claim: Claim, events: list[TransactionPosted]) -> None:
-        key, result = claim.item.key, self.result
+    def _hold_against(self, claim: Claim | None, event: JournalEvent, raw: bytes) -> None:
+        """One event against what its client asked, and against what the rules allow there."""
+        seq = event.seq
+        if claim is None:
+            self.wrong(f"seq {seq} was sent by nobody")
+            return
+        ask, reference = claim.ask, self._reference
+        if claim.event and hashlib.sha256(raw).hexdigest() != claim.event:
+            self.wrong(f"{ask.key} was answered with another event than stands at {seq}")
+        if ask.key in reference.keys:
+            return  # it stands twice, which is said elsewhere
+        if why_not := reference.why_not(ask, event.recorded_at):
+            self.wrong(f"{ask.key} stands at {seq}, and had to be refused: {why_not}")
+            return
+        if not _is_what_was_asked(event, ask, reference.lines_of(ask)):
+            self.wrong(f"{ask.key} has another content than was sent")
+            return
+        reference.take(seq, ask)
+        self.result.done[ask.do] += 1
+
+    def _expire(self, event: HoldReleased) -> None:
+        reference, hold = self._reference, event.hold
+        why_not = reference.why_not_expire(hold, event.recorded_at)
+        if why_not:
+            self.wrong(f"the hold of seq {hold} expired at {event.seq}: {why_not}")
+            return
+        if legs_of(_signed(event.entries)) != reference.held[hold].left:
+            self.wrong(f"the hold of seq {hold} gave back at {event.seq} what was not left of it")
+        reference.release(hold)
+        self.result.done["expired"] += 1
+
+    def _compare(self, claim: Claim, places: list[int]) -> None:
+        key, result = claim.ask.key, self.result
         result.doubtful += claim.in_doubt
-        if len(events) > 1:
-            self.wrong(f"{key} stands {len(events)} times: {[event.seq for event in events]}")
+        if len(places) > 1:
+            self.wrong(f"{key} stands {len(places)} times: {places}")
         if claim.refused is not None:
             result.refused += 1
-            if events:
-                self.wrong(f"{key} was refused ({claim.refused}) and stands at {events[0].seq}")
-            return
-        if claim.seq is not None:
+            if places:
+                self.wrong(f"{key} was refused ({claim.refused}) and stands at {places[0]}")
+        elif claim.seq is not None:
             result.acknowledged += 1
-            if [event.seq for event in events] != [claim.seq]:
-                places = [event.seq for event in events]
+            is_there = places == [claim.seq] if claim.seq else len(places) == 1
+            if not is_there:
                 self.wrong(f"{key} was acknowledged at {claim.seq} and stands at {places}")
         else:
-            result.found += bool(events)
-            result.absent += not events
-            if claim.found is not None and [event.seq for event in events] != [claim.found]:
+            result.found += bool(places)
+            result.absent += not places
+            if claim.found is not None and places != [claim.found]:
                 self.wrong(f"{key} was found by its key at {claim.found} and is not there")
-        for event in events:
-            result.transactions += 1
-            entries = [
-                (entry.account, int(entry.amount) * (1 if entry.side == "debit" else -1))
-                for entry in event.entries
-            ]
-            if entries != claim.item.lines:
-                self.wrong(f"{key} has another content than was sent")
-        if events:
-            claim.seq = claim.seq or events[0].seq
-            for account, amount in claim.item.lines:
-                result.balances[account] = result.balances.get(account, 0) + amount
+        if places:
+            claim.seq = claim.seq or places[0]
 
     def _all_or_nothing(self) -> None:
         for keys in self._linked:
@@ -156,9 +217,9 @@ class Judge:
     def _real_time_order(self) -> None:
         """If A was answered before B was sent, then A stands before B."""
         answered = sorted(
-            (claim.answered_at, claim.seq, claim.item.key)
+            (claim.answered_at, claim.seq, claim.ask.key)
             for claim in self.claims.values()
-            if claim.answered_at is not None and claim.seq is not None
+            if claim.answered_at is not None and claim.seq
         )
         place, latest, latest_key = 0, 0, ""
         for claim in sorted(self.claims.values(), key=lambda claim: claim.sent_at):
@@ -166,19 +227,54 @@ class Judge:
                 if answered[place][1] > latest:
                     _, latest, latest_key = answered[place]
                 place += 1
-            if claim.seq is not None and claim.seq < latest:
+            if claim.seq and claim.seq < latest:
                 self.wrong(
-                    f"{latest_key} was answered at seq {latest} before {claim.item.key} was sent, "
+                    f"{latest_key} was answered at seq {latest} before {claim.ask.key} was sent, "
                     f"which stands at {claim.seq}"
                 )
 
-    def compare_balances(self, balances: dict[str, int], *, but: Sequence[str] = ()) -> None:
-        """The ledger's balances (debits less credits) against those of the clients' lines."""
-        for account in {*balances, *self.result.balances} - set(but):
-            due = self.result.balances.get(account, 0)
-            if balances.get(account, 0) != due:
-                self.wrong(f"{account} has {balances.get(account)}, the clients' lines say {due}")
+    def compare_accounts(self, stated: Mapping[str, AccountState]) -> None:
+        """Each account as the ledger states it against what the clients' commands lead to."""
+        reference = self._reference
+        for account, status in reference.status.items():
+            due = AccountState(
+                reference.debits(account),
+                reference.pending(account, debit=True),
+                reference.pending(account, debit=False),
+                status,
+            )
+            if stated.get(account) != due:
+                found = stated.get(account)
+                self.wrong(f"{account} has {found}, the clients' commands say {due}")
 
     def wrong(self, text: str) -> None:
         """Note a violation."""
         self.result.violations.append(text)
+
+
+def _key_of(event: JournalEvent, by_digest: Mapping[str, str]) -> str | None:
+    """The key under which an event was asked for; None where none belongs to it."""
+    if isinstance(event, AccountChanged):
+        return event.reason
+    digest = getattr(event, "idempotency_digest", None)
+    return digest and by_digest.get(digest, digest)
+
+
+def _signed(entries: Iterable[Entry]) -> list[Line]:
+    return [(one.account, int(one.amount) * (1 if one.side == "debit" else -1)) for one in entries]
+
+
+def _is_what_was_asked(event: JournalEvent, ask: Ask, lines: list[Line]) -> bool:
+    """Whether an event is a command's; `lines`: what the command moves, by the rules."""
+    if not isinstance(event, _KINDS[ask.do]):
+        return False
+    if isinstance(event, AccountChanged):
+        return (event.account, event.status) == (ask.account, ask.status)
+    if legs_of(_signed(event.entries)) != legs_of(lines):
+        return False
+    if isinstance(event, HoldPlaced):
+        return event.expires_at == ask.expires_at
+    if isinstance(event, HoldReleased):
+        return event.hold == ask.of
+    named = {"capture": event.captures, "reverse": event.reverses}.get(ask.do)
+    return (named or 0, event.imposed) == (ask.of, ask.imposed)

@@ -21,12 +21,13 @@ from pathlib import Path
 from ledger_service.engine.failpoints import POINTS
 from ledger_service.engine.verify import verify
 from tests import servers
+from tests.asking import body_of, place_of
 from tests.soak import sabotage
-from tests.soak.client import LEDGER, body_of
+from tests.soak.client import FLOORS, LEDGER
 from tests.soak.cluster import LEASE_SECONDS, Cluster, Node, clients, cluster
 from tests.soak.durable_postgres import DurablePostgres
 from tests.soak.history import read
-from tests.soak.judge import Judge, Judgement
+from tests.soak.judge import AccountState, Judge, Judgement
 
 STUCK_S = 45
 IDLE_S = 5
@@ -166,14 +167,16 @@ def _service(node: Node) -> str:
 
 def judge(running: Cluster, histories: Path, *, full: bool = True) -> Judgement:
     """What the clients' histories say of the ledger as it stands, and what verification says."""
-    judging = Judge(LEDGER)
+    judging = Judge(LEDGER, FLOORS)
     for path in sorted(histories.glob("*.history")):
         judging.hear(read(path))
     for path in histories.glob("*.log"):
         judging.result.unsettled.update(path.read_text().splitlines())
     _settle(running, judging)
-    result = judging.look_at(running.journal())
-    judging.compare_balances(running.balances())
+    journal, accounts = _at_rest(running)
+    result = judging.look_at(journal)
+    judging.compare_accounts(accounts)
+    running.note_reversals()
     for node in running.named("api"):
         for line in node.log.read_text(errors="replace").splitlines():
             if "api.request_failed" in line:
@@ -184,23 +187,34 @@ def judge(running: Cluster, histories: Path, *, full: bool = True) -> Judgement:
     return result
 
 
+def _at_rest(running: Cluster) -> tuple[list[tuple[int, bytes]], dict[str, AccountState]]:
+    """Journal and accounts as of one moment: holds go on expiring after the clients have gone."""
+    while True:
+        journal, accounts = running.journal(), running.accounts()
+        if running.head() == len(journal):
+            return journal, accounts
+        time.sleep(0.2)
+
+
 def _settle(running: Cluster, judging: Judge) -> None:
     """Look up by its key what never got an outcome; send some again: the answer is the first one."""
-    claims = list(judging.claims.values())
-    path = f"/v1/ledgers/{LEDGER}/transactions"
+    claims = [claim for claim in judging.claims.values() if claim.ask.do != "status"]
+    path = f"/v1/ledgers/{LEDGER}"
     with running.http() as http:
         for claim in [c for c in claims if c.seq is None and c.refused is None][:RESOLVED_MAX]:
-            answer = http.get(path, params={"idempotency_key": claim.item.key})
+            key = {"idempotency_key": claim.ask.key}
+            answer = http.get(f"{path}/transactions", params=key)
             if answer.status_code == 200:
                 claim.found = answer.json()["seq"]
             elif answer.json().get("code") != "unknown_transaction":
-                judging.wrong(f"{claim.item.key} can't be looked up: {answer.text}")
+                judging.wrong(f"{claim.ask.key} can't be looked up: {answer.text}")
         done = [claim for claim in claims if claim.found or claim.seq]
         doubtful = [claim for claim in done if claim.in_doubt]
         for claim in [*doubtful[:REPLAYED], *done[:: max(1, len(done) // REPLAYED)]]:
-            answer = http.post(path, json=body_of(claim.item))
+            method, place = place_of(claim.ask)
+            answer = http.request(method, f"{path}/{place}", json=body_of(claim.ask))
             if answer.status_code != 200 or answer.json()["seq"] != (claim.found or claim.seq):
-                judging.wrong(f"{claim.item.key}, sent again, was answered with {answer.text}")
+                judging.wrong(f"{claim.ask.key}, sent again, was answered with {answer.text}")
                 return  # the others would each wait as long for the same
 
 
@@ -253,10 +267,10 @@ def _compare_topic(running: Cluster, bootstrap: str) -> list[str]:
     from ledger_service.contract.topics import journal_topic
     from tests.integration.relay.test_relay import read_topic
 
-    journal = running.journal()
     until = time.monotonic() + 60
     while True:
         published = read_topic(bootstrap, journal_topic(LEDGER))
+        journal = running.journal()
         if published == journal:
             return []
         if time.monotonic() > until:
@@ -271,7 +285,7 @@ def report(result: Judgement, loop: KillLoop, seed: int, seconds: float) -> str:
     return (
         f"seed {seed}: {sum(loop.hits.values())} kills in {seconds:.0f} s, "
         f"{loop.restarts} starts\n{hits}\n"
-        f"{result.transactions} transactions in the ledger; acknowledged {result.acknowledged}, "
+        f"in the ledger: {dict(result.done.most_common())}; acknowledged {result.acknowledged}, "
         f"refused {result.refused}\n"
         f"outcomes lost on the way {result.doubtful}; never acknowledged: found by key "
         f"{result.found}, absent {result.absent}\n"

@@ -136,7 +136,7 @@ def main(arguments: list[str]) -> int:
         how = f"after {isolated_s:.0f} s of two primaries" if isolated_s else "after kill -9"
         print(
             f"seed {seed}: promoted {how}; {away:.1f} s without a commit; "
-            f"{result.transactions} transactions, {result.acknowledged} acknowledged, "
+            f"{result.done.total()} commands, {result.acknowledged} acknowledged, "
             f"{result.doubtful} outcomes lost on the way, {result.found} found by key, "
             f"{result.absent} absent; {len(result.violations)} violations",
             *result.violations[:10], sep="\n  ", flush=True,
