@@ -77,10 +77,10 @@ foreign: install  ## Check proofs with verifiers that others wrote (takes Go and
 	@go build -C tests/integration/engine/foreign_verifier -o $(CURDIR)/build/foreign-verifier .
 	@pytest -q tests/integration/engine/test_foreign_verifiers.py
 
-test-history: install  ## Lists at a million rows, and both clocks on hundreds of histories (minutes)
+test-history: install  ## A million rows; clocks, export and the service's rules on hundreds of histories (minutes)
 	@ROWS=1000000 EXAMPLES=$(or $(EXAMPLES),200) pytest -q --timeout 3000 \
 	  tests/integration/engine/test_transaction_index.py tests/integration/engine/test_as_of.py \
-	  tests/integration/engine/test_leaving.py
+	  tests/integration/engine/test_leaving.py tests/integration/engine/test_service_against_reference.py
 
 bench-ledger: install  ## Measure the ledger at its HTTP edge, proven and durable (SECONDS=3 for a short run)
 	@python -m tests.bench.ledger

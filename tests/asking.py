@@ -10,11 +10,16 @@ Line = tuple[str, int]
 """An account and minor units of USD: a debit is positive, a credit negative."""
 
 
+Do = Literal[
+    "post", "hold", "capture", "void", "reverse", "status", "soft_close", "close", "reopen"
+]
+
+
 class Ask(msgspec.Struct, frozen=True, array_like=True):
     """One command under an idempotency key."""
 
     key: str
-    do: Literal["post", "hold", "capture", "void", "reverse", "status"]
+    do: Do
     lines: list[Line] = []
     """To post or to hold."""
     of: int = 0
@@ -25,9 +30,14 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     expires_at: str | None = None
     effective_at: str | None = None
     imposed: bool = False
+    corrects: int = 0
+    """`seq` of the transaction whose booking this one corrects."""
     approval: str = ""
+    """Of a reversal, a correction, a reopening."""
     reversal: str = ""
     """Id of the request that was approved."""
+    day: str = ""
+    """The last one of a period to close, the first one to reopen."""
     account: str = ""
     status: str = "open"
     """Of `account` from here on; the key stands in the event as the reason."""
@@ -49,8 +59,13 @@ def entries_of(lines: list[Line]) -> list[dict[str, str]]:
 
 def body_of(ask: Ask) -> dict[str, Any]:
     """The body of its request."""
-    if ask.do == "status":
-        return {"status": ask.status, "reason": ask.key}
+    match ask.do:
+        case "status":
+            return {"status": ask.status, "reason": ask.key}
+        case "soft_close" | "close":
+            return {"through": ask.day}
+        case "reopen":
+            return {"since": ask.day, "reason": "late_invoice", "approval": ask.approval}
     body: dict[str, Any] = {"idempotency_key": ask.key}
     if ask.do in ("post", "hold"):
         kind = {"hold": "card_purchase", "post": "return" if ask.imposed else "transfer"}[ask.do]
@@ -59,6 +74,8 @@ def body_of(ask: Ask) -> dict[str, Any]:
             body["dry_run"] = True
     if ask.do == "post" and ask.imposed:
         body["imposed"] = True
+    if ask.corrects:
+        body |= {"corrects": ask.corrects, "approval": ask.approval}
     if ask.do in ("post", "capture") and ask.effective_at is not None:
         body["effective_at"] = ask.effective_at
     if ask.do == "hold" and ask.expires_at is not None:
@@ -83,7 +100,7 @@ def item_of(ask: Ask) -> dict[str, Any]:
     return {"do": ask.do, **of, **body_of(ask)}
 
 
-def place_of(ask: Ask) -> tuple[str, str]:
+def place_of(ask: Ask) -> tuple[str, str]:  # noqa: PLR0911 - a table, written as a match
     """Method, and path within the ledger."""
     match ask.do:
         case "post":
@@ -96,3 +113,7 @@ def place_of(ask: Ask) -> tuple[str, str]:
             return "POST", f"transactions/{ask.of}:reverse"
         case "status":
             return "PATCH", f"accounts/{ask.account}"
+        case "soft_close":
+            return "POST", "periods:soft-close"
+        case "close" | "reopen":
+            return "POST", f"periods:{ask.do}"

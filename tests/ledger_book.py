@@ -28,7 +28,9 @@ from ledger_service.domain.commands import (
     OpenLedger,
     PlaceHold,
     PostTransaction,
+    ReopenPeriod,
     ReverseTransaction,
+    SoftClosePeriod,
     VoidHold,
     capture_hold,
     place_hold,
@@ -72,18 +74,26 @@ def carry_out(book: Book, command: Command, now: dt.datetime = NOW) -> Decision:
         for event in decision:
             key = (command.digest, command.request_hash) if isinstance(command, Keyed) else None
             book.apply(event, key)
-            if isinstance(event, TransactionPosted) and event.reverses is None:
+            if isinstance(event, TransactionPosted):
                 book.load_original(event, [])
     return decision
 
 
-def command_of(ask: Ask) -> Command:
-    """What is asked, as a command in the ledger `simulated`, made by way of the API's own bodies."""
-    if ask.do == "status":
-        return ChangeAccount(ask.account, ask.status, ask.key, "key_test")  # type: ignore[arg-type]
+def command_of(ask: Ask, ledger: str = "simulated") -> Command:
+    """What is asked, as a command, made by way of the API's own bodies."""
+    actor = "key_test"
+    match ask.do:
+        case "status":
+            return ChangeAccount(ask.account, ask.status, ask.key, actor)  # type: ignore[arg-type]
+        case "soft_close":
+            return SoftClosePeriod(ask.day, actor)
+        case "close":
+            return ClosePeriod(ask.day, actor)
+        case "reopen":
+            return ReopenPeriod(ask.day, body_of(ask)["reason"], ask.approval, actor)
     body: Any = msgspec.convert(body_of(ask), _BODIES[ask.do])
     of = [ask.of] if ask.of else []
-    return body.command("simulated", *of, "key_test", "req_test")
+    return body.command(ledger, *of, actor, "req_test")
 
 
 _BODIES = {

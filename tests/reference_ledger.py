@@ -1,17 +1,20 @@
 """A slow, obvious ledger: the rules in their plainest form, to hold the real one against.
 
-It shares nothing with the product but the words of its refusals. Whoever drives it asks `why_not`
-first, and tells it with `take` what was done, under which `seq`.
+It shares nothing with the product but the words of its refusals and the form of an entry. Whoever
+drives it asks `why_not` first, and tells it with `take` what was done, under which `seq`.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 
+from ledger_service.contract.events import Entry
 from tests.asking import Ask, Line
 
 SHORTFALL = "receivable:shortfall"
@@ -24,6 +27,15 @@ _FROZEN = {
     "debits_frozen": (True,),
     "credits_frozen": (False,),
 }
+
+
+class AccountState(NamedTuple):
+    """One account as a ledger states it; `debits` less credits, minor units."""
+
+    debits: int
+    pending_debits: int
+    pending_credits: int
+    status: str
 
 
 class Held(msgspec.Struct):
@@ -74,6 +86,18 @@ class ReferenceLedger:
         """What a customer has, less what is held of it."""
         return self.balance(account) - self.pending(account, debit=True)
 
+    def accounts(self) -> dict[str, AccountState]:
+        """Every account."""
+        return {
+            account: AccountState(
+                self.debits(account),
+                self.pending(account, debit=True),
+                self.pending(account, debit=False),
+                status,
+            )
+            for account, status in self.status.items()
+        }
+
     def open_holds(self) -> list[int]:
         """By `seq`."""
         return [seq for seq, held in self.held.items() if held.is_open]
@@ -104,7 +128,7 @@ class ReferenceLedger:
             seq if first == msgspec.structs.replace(ask, dry_run=False) else "idempotency_conflict"
         )
 
-    def why_not(self, ask: Ask, now: str) -> str | None:
+    def why_not(self, ask: Ask, now: str) -> str | None:  # noqa: PLR0911 - a table, as a match
         """The first reason for which it is refused at the moment `now`; None: it is done."""
         match ask.do:
             case "post":
@@ -117,6 +141,11 @@ class ReferenceLedger:
                 return self._why_not_end(ask.of)
             case "reverse":
                 return self._why_not_reverse(ask)
+            case "soft_close" | "close":
+                done = self.soft_closed if ask.do == "soft_close" else self.closed
+                return "period_closed" if ask.day < done else None
+            case "reopen":
+                return None if ask.day <= self.closed else "period_not_closed"
         return None
 
     def _why_not_post(self, ask: Ask) -> str | None:
@@ -125,14 +154,17 @@ class ReferenceLedger:
         if ask.imposed:
             return self._unknown(ask.lines)
         return (
-            self._why_not_on(ask.effective_at) or self._frozen(ask.lines) or self._floors(ask.lines)
+            self._why_not_on(ask.effective_at, corrects=ask.corrects > 0)
+            or self._frozen(ask.lines)
+            or ("unknown_corrected" if ask.corrects and ask.corrects not in self.posted else None)
+            or self._floors(ask.lines)
         )
 
-    def _why_not_on(self, effective_at: str | None) -> str | None:
+    def _why_not_on(self, effective_at: str | None, *, corrects: bool = False) -> str | None:
         day = "9999" if effective_at is None else effective_at[:10]
         if day <= self.closed:
             return "period_closed"
-        return "period_soft_closed" if day <= self.soft_closed else None
+        return "period_soft_closed" if day <= self.soft_closed and not corrects else None
 
     def _why_not_hold(self, ask: Ask, now: str) -> str | None:
         if sum(amount for _, amount in ask.lines):
@@ -216,6 +248,9 @@ class ReferenceLedger:
 
     def take(self, seq: int, ask: Ask) -> None:
         """It was done, as event `seq`."""
+        if ask.do in ("status", "soft_close", "close", "reopen"):
+            self._set(ask)
+            return
         lines = self.lines_of(ask)
         self.keys[ask.key] = seq, ask
         if ask.do == "hold":
@@ -223,8 +258,6 @@ class ReferenceLedger:
             self._pending.update(self.held[seq].left)
         elif ask.do == "void":
             self.release(ask.of)
-        elif ask.do == "status":
-            self.status[ask.account] = ask.status
         else:
             self.posted[seq] = Posted(lines, legs_of(lines), ask.do == "reverse")
             for account, amount in lines:
@@ -239,6 +272,17 @@ class ReferenceLedger:
             original = self.posted[ask.of]
             original.left = subtract(original.left, legs_of((name, -a) for name, a in lines))
 
+    def _set(self, ask: Ask) -> None:
+        """What has no idempotency key: once it is so, asking again changes nothing."""
+        if ask.do == "status":
+            self.status[ask.account] = ask.status
+        elif ask.do == "reopen":
+            before = dt.date.fromisoformat(ask.day) - dt.timedelta(days=1)
+            self.closed = min(self.closed, before.isoformat())
+        else:
+            self.soft_closed = max(self.soft_closed, ask.day)
+            self.closed = ask.day if ask.do == "close" else self.closed
+
     def why_not_expire(self, hold: int, now: str) -> str | None:
         """Why the clock may not end a hold."""
         if problem := self._why_not_end(hold):
@@ -251,6 +295,11 @@ class ReferenceLedger:
         held = self.held[hold]
         self._pending.subtract(held.left)
         held.left, held.is_open = {}, False
+
+
+def signed(entries: Iterable[Entry]) -> list[Line]:
+    """An event's entries as lines."""
+    return [(one.account, int(one.amount) * (1 if one.side == "debit" else -1)) for one in entries]
 
 
 def legs_of(lines: Iterable[Line]) -> Legs:

@@ -24,9 +24,9 @@ from ledger_service.security import identities
 from ledger_service.stack import probes
 from ledger_service.stack.home import free_port
 from tests.ledger_api import KEYS, PASSWORD, _key_of_every_role
+from tests.reference_ledger import AccountState
 from tests.servers import LedgerDatabase, end
 from tests.soak.client import FLOORS, LEDGER
-from tests.soak.judge import AccountState
 
 LEASE_SECONDS = 1.0
 """Shorter than the product's: that it lapses is tested, not how long that takes."""

@@ -10,11 +10,9 @@ import dataclasses
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from ledger_service.contract.events import (
     AccountChanged,
-    Entry,
     HoldPlaced,
     HoldReleased,
     JournalEvent,
@@ -23,7 +21,7 @@ from ledger_service.contract.events import (
 )
 from ledger_service.domain.commands import key_digest
 from tests.asking import Ask, Line
-from tests.reference_ledger import ReferenceLedger, legs_of
+from tests.reference_ledger import AccountState, ReferenceLedger, legs_of, signed
 from tests.soak.client import LINKED
 from tests.soak.history import Done, Heard, Outcome, Refused, Sent
 
@@ -76,15 +74,6 @@ class Judgement:
     """Why outcomes were lost: codes of answers, and kinds of broken connections."""
     unforeseen: Counter[str] = dataclasses.field(default_factory=Counter)
     """Errors that the API had no name for."""
-
-
-class AccountState(NamedTuple):
-    """One account as the ledger states it; `debits` less credits, minor units."""
-
-    debits: int
-    pending_debits: int
-    pending_credits: int
-    status: str
 
 
 class Judge:
@@ -181,7 +170,7 @@ class Judge:
         if why_not:
             self.wrong(f"the hold of seq {hold} expired at {event.seq}: {why_not}")
             return
-        if legs_of(_signed(event.entries)) != reference.held[hold].left:
+        if legs_of(signed(event.entries)) != reference.held[hold].left:
             self.wrong(f"the hold of seq {hold} gave back at {event.seq} what was not left of it")
         reference.release(hold)
         self.result.done["expired"] += 1
@@ -235,14 +224,7 @@ class Judge:
 
     def compare_accounts(self, stated: Mapping[str, AccountState]) -> None:
         """Each account as the ledger states it against what the clients' commands lead to."""
-        reference = self._reference
-        for account, status in reference.status.items():
-            due = AccountState(
-                reference.debits(account),
-                reference.pending(account, debit=True),
-                reference.pending(account, debit=False),
-                status,
-            )
+        for account, due in self._reference.accounts().items():
             if stated.get(account) != due:
                 found = stated.get(account)
                 self.wrong(f"{account} has {found}, the clients' commands say {due}")
@@ -260,17 +242,13 @@ def _key_of(event: JournalEvent, by_digest: Mapping[str, str]) -> str | None:
     return digest and by_digest.get(digest, digest)
 
 
-def _signed(entries: Iterable[Entry]) -> list[Line]:
-    return [(one.account, int(one.amount) * (1 if one.side == "debit" else -1)) for one in entries]
-
-
 def _is_what_was_asked(event: JournalEvent, ask: Ask, lines: list[Line]) -> bool:
     """Whether an event is a command's; `lines`: what the command moves, by the rules."""
     if not isinstance(event, _KINDS[ask.do]):
         return False
     if isinstance(event, AccountChanged):
         return (event.account, event.status) == (ask.account, ask.status)
-    if legs_of(_signed(event.entries)) != legs_of(lines):
+    if legs_of(signed(event.entries)) != legs_of(lines):
         return False
     if isinstance(event, HoldPlaced):
         return event.expires_at == ask.expires_at

@@ -22,12 +22,13 @@ from ledger_service.engine.failpoints import POINTS
 from ledger_service.engine.verify import verify
 from tests import servers
 from tests.asking import body_of, place_of
+from tests.reference_ledger import AccountState
 from tests.soak import sabotage
 from tests.soak.client import FLOORS, LEDGER
 from tests.soak.cluster import LEASE_SECONDS, Cluster, Node, clients, cluster
 from tests.soak.durable_postgres import DurablePostgres
 from tests.soak.history import read
-from tests.soak.judge import AccountState, Judge, Judgement
+from tests.soak.judge import Judge, Judgement
 
 STUCK_S = 45
 IDLE_S = 5

@@ -20,8 +20,9 @@ from ledger_service.contract.events import (
 from ledger_service.domain.commands import ExpireHold, key_digest
 from tests.asking import Ask
 from tests.ledger_book import NOW, carry_out, command_of, entries, open_book
+from tests.reference_ledger import AccountState
 from tests.soak.history import Done, Heard, Refused, Sent
-from tests.soak.judge import AccountState, Judge, Judgement
+from tests.soak.judge import Judge, Judgement
 
 PAYER, PAYEE, FBO = "customer:1:wallet", "customer:2:wallet", "bank:fbo"
 FLOORS = {PAYER: 0, PAYEE: 0, FBO: None}
