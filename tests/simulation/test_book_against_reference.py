@@ -106,7 +106,7 @@ class BookMachine(LedgerMachine):
 
 TestBook = BookMachine.TestCase
 TestBook.settings = settings(
-    max_examples=200,
+    max_examples=120,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

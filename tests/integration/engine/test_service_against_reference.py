@@ -127,7 +127,7 @@ class ServiceMachine(LedgerMachine):
 
 
 QUICK = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "10")),
+    max_examples=int(os.environ.get("EXAMPLES", "8")),
     stateful_step_count=40,
     derandomize=True,
     deadline=None,
