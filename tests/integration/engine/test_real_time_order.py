@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import asyncpg
 import httpx
 
 from tests.asking import Ask, body_of, place_of
@@ -14,7 +16,7 @@ from tests.servers import LedgerDatabase
 from tests.soak.client import BANK, CUSTOMERS, LEDGER
 from tests.soak.cluster import Cluster, cluster
 
-CALLERS, ROUNDS = 8, 3
+CALLERS, ROUNDS = 6, 3
 LAST_DAY = "2999-12-31"
 
 
@@ -34,15 +36,17 @@ class Caller:
         self._number = number
         self._http = http
         self._nodes = [f"{url}/v1/ledgers/{LEDGER}" for url in urls]
-        self._wallet = CUSTOMERS[number % 3]  # shared: each moves what others move too
+        self._wallet = CUSTOMERS[number]
+        self._moved = {"debits": 0, "credits": 0}
 
     async def call(self) -> None:
         for round_ in range(ROUNDS):
             key = f"{self._number}-{round_}"
-            lines = [(BANK, 3), (self._wallet, -3)]
-            await self._ask(Ask(key, "post", lines))
+            self._moved["credits"] += 3
+            await self._ask(Ask(key, "post", [(BANK, 3), (self._wallet, -3)]))
             held = await self._ask(Ask(f"h{key}", "hold", [(self._wallet, 2), (BANK, -2)]))
             await self._see_hold(held, "2", [])
+            self._moved["debits"] += 1
             some = Ask(f"c{key}", "capture", of=held, amount=1, ends_hold=False)
             await self._see_hold(held, "1", [await self._ask(some)])
 
@@ -55,20 +59,27 @@ class Caller:
         event = answer.json()
         self.done.append(Done(sent_at, time.monotonic_ns(), event["seq"]))
         self._nodes.reverse()
-        await self._see(event, is_posted=ask.do != "hold")
+        await asyncio.gather(*self._see(event, is_posted=ask.do != "hold"))
         return event["seq"]
 
-    async def _see(self, event: dict[str, Any], *, is_posted: bool) -> None:
+    def _see(self, event: dict[str, Any], *, is_posted: bool) -> list[Coroutine[Any, Any, None]]:
         account, asked = f"accounts/{self._wallet}", {"effective_date": LAST_DAY}
-        stands = (await self._read(account))["seq"]
-        assert stands >= event["seq"]
+        seen = [self._see_sums(account), self._see_sums(f"{account}/balance", **asked)]
         if is_posted:
-            by_day = await self._read(f"{account}/daily-balances", **asked)
-            assert by_day["at_seq"] >= event["seq"]
-            statement = await self._read(f"{account}/statement", **asked, limit="1000")
-            assert event["seq"] in [entry["seq"] for entry in statement["entries"]]
-            listed = await self._read("transactions", kind=event["kind"], limit="100")
-            assert event in listed["transactions"]
+            seen += [self._see_entry(account, event["seq"]), self._see_listed(event)]
+        return seen
+
+    async def _see_sums(self, place: str, **asked: str) -> None:
+        found = await self._read(place, **asked)
+        assert {side: int(found[side]) for side in self._moved} == self._moved
+
+    async def _see_entry(self, account: str, seq: int) -> None:
+        statement = await self._read(f"{account}/statement", effective_date=LAST_DAY)
+        assert seq == statement["entries"][-1]["seq"]
+
+    async def _see_listed(self, event: dict[str, Any]) -> None:
+        listed = await self._read("transactions", kind=event["kind"])
+        assert event in listed["transactions"]
 
     async def _see_hold(self, hold: int, left: str, captured_by: list[int]) -> None:
         found = await self._read(f"holds/{hold}")
@@ -82,6 +93,19 @@ class Caller:
         return answer.json()
 
 
+async def _hold_up_history(owner_url: str) -> None:
+    """What follows the journal comes late, again and again."""
+    owner = await asyncpg.connect(owner_url)
+    try:
+        while True:
+            async with owner.transaction():
+                await owner.execute("select from ledger.projection for update")
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(0.02)
+    finally:
+        await owner.close()
+
+
 async def _call_all(running: Cluster) -> list[Done]:
     headers = {"Authorization": f"Bearer {running.key}"}
     async with httpx.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
@@ -89,7 +113,9 @@ async def _call_all(running: Cluster) -> list[Done]:
             Caller(number, http, running.urls[:: 1 if number % 2 else -1])
             for number in range(CALLERS)
         ]
+        late = asyncio.create_task(_hold_up_history(running.owner_url))
         await asyncio.gather(*(caller.call() for caller in callers))
+        late.cancel()
     return [done for caller in callers for done in caller.done]
 
 
