@@ -80,7 +80,8 @@ foreign: install  ## Check proofs with verifiers that others wrote (takes Go and
 test-history: install  ## A million rows; clocks, export and the service's rules on hundreds of histories (minutes)
 	@ROWS=1000000 EXAMPLES=$(or $(EXAMPLES),200) pytest -q --timeout 3000 \
 	  tests/integration/engine/test_transaction_index.py tests/integration/engine/test_as_of.py \
-	  tests/integration/engine/test_leaving.py tests/integration/engine/test_service_against_reference.py
+	  tests/integration/engine/test_leaving.py tests/integration/engine/test_service_against_reference.py \
+	  tests/integration/engine/test_migrations.py
 
 bench-ledger: install  ## Measure the ledger at its HTTP edge, proven and durable (SECONDS=3 for a short run)
 	@python -m tests.bench.ledger

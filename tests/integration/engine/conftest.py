@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
+import psycopg
 import pytest
 
 from ledger_service.domain.commands import OpenAccount
@@ -81,7 +82,9 @@ async def open_ledger(client: LedgerClient, *, floor: str | None = None) -> None
 
 
 @contextlib.asynccontextmanager
-async def local_writer(database: LedgerDatabase, **limits: int) -> AsyncIterator[LedgerWriter]:
+async def local_writer(
+    database: LedgerDatabase, ledger: str = LEDGER, **limits: int
+) -> AsyncIterator[LedgerWriter]:
     """A writer without leases, in this process; the ledger's head is made first."""
     import asyncio
 
@@ -92,9 +95,9 @@ async def local_writer(database: LedgerDatabase, **limits: int) -> AsyncIterator
         return True
 
     connection = await connect()
-    await store.create_head(connection, LEDGER)
+    await store.create_head(connection, ledger)
     await connection.close()
-    writer = LedgerWriter(LEDGER, connect, known_charts(), holds_lease, Limits(**limits))
+    writer = LedgerWriter(ledger, connect, known_charts(), holds_lease, Limits(**limits))
     running = asyncio.create_task(writer.run())
     try:
         yield writer
@@ -110,6 +113,29 @@ async def follow(database: LedgerDatabase) -> None:
     while await projector.step(connection, LEDGER) < head:
         pass
     await connection.close()
+
+
+def make_checker(owner: psycopg.Connection) -> None:
+    """A person, signed in, who may approve what others ask for."""
+    owner.execute(
+        "insert into security.person (user_id, user_name, password_hash, roles, demo) "
+        "values ('usr_1', 'checker', 'x', array['approver'], false)"
+    )
+    owner.execute(
+        "insert into security.session (session_id, user_id, secret_hash, expires_at) "
+        "values ('ses_1', 'usr_1', 'x', now() + interval '1 day')"
+    )
+
+
+def approve(owner: psycopg.Connection, approval: str, digest: str) -> None:
+    """The checker's word for what has this digest; no effect where it was given before."""
+    owner.execute(
+        "insert into security.approval (approval_id, kind, subject, digest, facts, requested_by, "
+        "requested_for, expires_at, status, decided_by, decided_at, session_id, reason) "
+        "values (%s, 'tested', 'tested', %s, '{}', 'usr_2', 'usr_2', now() + interval '1 hour', "
+        "'approved', 'usr_1', now(), 'ses_1', 'fine') on conflict do nothing",
+        (approval, digest),
+    )
 
 
 def wait_until(check: Callable[[], bool], seconds: float = 30) -> None:

@@ -23,6 +23,7 @@ from ledger_service.contract.events import JournalEvent, decode_journal
 from ledger_service.domain.commands import approval_of
 from ledger_service.engine.verify import verify
 from tests.asking import Ask, body_of, item_of, place_of
+from tests.integration.engine.conftest import approve, make_checker
 from tests.integration.engine.test_ledger_routes import LEDGER as OPENING
 from tests.ledger_api import processes
 from tests.ledger_book import command_of
@@ -30,18 +31,6 @@ from tests.reference_ledger import AccountState
 from tests.servers import LedgerDatabase
 from tests.simulation.ledger_rules import FLOORS, Answer, LedgerMachine
 
-_PERSON = """
-insert into security.person (user_id, user_name, password_hash, roles, demo)
-values ('usr_1', 'checker', 'x', array['approver'], false);
-insert into security.session (session_id, user_id, secret_hash, expires_at)
-values ('ses_1', 'usr_1', 'x', now() + interval '1 day')
-"""
-_APPROVED = """
-insert into security.approval (approval_id, kind, subject, digest, facts, requested_by,
-  requested_for, expires_at, status, decided_by, decided_at, session_id, reason)
-values (%s, 'tested', 'tested', %s, '{}', 'usr_2', 'usr_2', now() + interval '1 hour', 'approved',
-  'usr_1', now(), 'ses_1', 'fine') on conflict do nothing
-"""
 _names = (f"ruled_{number}" for number in itertools.count())
 
 
@@ -99,7 +88,7 @@ class ServedLedger:
         """What the command names must have been approved by another person, to the letter."""
         found = ask.approval and approval_of(self.name, command_of(ask, self.name))
         if found:
-            self._owner.execute(_APPROVED, found)
+            approve(self._owner, *found)
 
     def _events(self, after_seq: int, limit: int) -> list[bytes]:
         found = self._call("GET", "events", params={"after_seq": after_seq, "limit": limit})
@@ -143,7 +132,7 @@ def test_the_service_says_what_the_reference_says(
         services.client() as http,
         psycopg.connect(services.owner_url, autocommit=True) as owner,
     ):
-        owner.execute(_PERSON)
+        make_checker(owner)
         run_state_machine_as_test(lambda: ServiceMachine(ServedLedger(http, owner)), settings=QUICK)
         found = verify(services.owner_url, None, full=True).findings
     assert [one for one in found if one.ledger] == []
