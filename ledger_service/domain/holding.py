@@ -38,7 +38,7 @@ def place_hold(
     problem = check_content(terms, command)
     if not problem and command.expires_at is not None:
         expires_at = transaction.parse_moment(command.expires_at)
-        if expires_at is None or expires_at <= now:
+        if expires_at is None or expires_at <= _moment(now, recorded_at):
             problem = refusal("bad_expiry")
     problem = (
         problem
@@ -84,7 +84,9 @@ def capture_hold(
     if problem or isinstance(when, Refusal) or held is None:
         return problem or refusal("unknown_hold")
     entries = legs.part(held.left, None)
-    problem = check_accounts(entries, book.accounts) or _check_capturable(held, amount, now)
+    problem = check_accounts(entries, book.accounts) or _check_capturable(
+        held, amount, _moment(now, recorded_at)
+    )
     if problem:
         return problem
     if amount is not None:
@@ -121,7 +123,7 @@ def release_hold(
         return refusal("unknown_hold")
     if held.state != "open":
         return refusal("hold_ended", state=held.state)
-    if not voids and not held.is_expired(now):
+    if not voids and not held.is_expired(_moment(now, recorded_at)):
         return refusal("hold_ended", state="not expired")
     event = HoldReleased(
         ledger=book.ledger,
@@ -136,6 +138,11 @@ def release_hold(
         idempotency_digest=command.digest.hex() if voids else None,
     )
     return [event]
+
+
+def _moment(now: dt.datetime, recorded_at: str) -> dt.datetime:
+    """By which holds end: a server's clock that is set back brings none of them to life again."""
+    return max(now, dt.datetime.fromisoformat(recorded_at))
 
 
 def _check_capturable(held: Hold, amount: int | None, now: dt.datetime) -> Refusal | None:

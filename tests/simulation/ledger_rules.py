@@ -94,7 +94,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.count = 0
         self.ended: list[HoldReleased] = []
         """By the clock, and not taken into account yet."""
-        ledger.news()
+        self.recorded_at = ""
+        self._hear()
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -106,10 +107,14 @@ class LedgerMachine(RuleBasedStateMachine):
         return f"apr_{self.ledger.name}_{key}"
 
     def _moment(self) -> str:
-        return timestamp(self.ledger.now())
+        """The ledger's own time: its clock, and never before what is recorded."""
+        return max(timestamp(self.ledger.now()), self.recorded_at)
 
     def _hear(self) -> None:
         news = self.ledger.news()
+        for event in news:
+            assert event.recorded_at >= self.recorded_at
+            self.recorded_at = event.recorded_at
         self.ended += [
             one for one in news if isinstance(one, HoldReleased) and one.cause == "expired"
         ]

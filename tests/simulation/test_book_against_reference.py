@@ -96,6 +96,11 @@ class BookMachine(LedgerMachine):
     def __init__(self) -> None:
         super().__init__(PureLedger())
 
+    @rule(ticks=st.integers(1, 20))
+    def set_back(self, ticks) -> None:
+        """The server's clock was ahead, and is put right."""
+        self.ledger.wait(-ticks)
+
     @rule(data=st.data())
     def expire(self, data) -> None:
         """The clock gives back what is left of a hold, and not before its time."""

@@ -209,3 +209,15 @@ def test_what_is_taken_back_leaves_no_trace(book) -> None:
     assert trace() != before
     book.take_back()
     assert trace() == before
+
+
+def test_a_clock_that_is_set_back_brings_no_hold_to_life_again(book) -> None:
+    """Ends are decided once: by the clock, and never before what is recorded already."""
+    seq = place(book, expires_at=LATER)
+    carry_out(book, posting("ahead", (FBO, 1), (A, -1)), AT_EXPIRY)
+    assert refused(book.decide(capturing("c", seq), NOW)) == "hold_expired"
+    again = holding("again", (A, 1), (CARD, -1), expires_at=LATER)
+    assert refused(book.decide(again, NOW)) == "bad_expiry"
+    [released] = carry_out(book, ExpireHold(seq, "writer"), NOW)
+    assert released.recorded_at == LATER.replace("Z", ".000000Z")
+    assert refused(book.decide(capturing("c", seq), NOW)) == "hold_ended"
