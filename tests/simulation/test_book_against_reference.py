@@ -41,8 +41,7 @@ class PureLedger:
         if not ask.dry_run:
             return self._answer(carry_out(self.book, command_of(ask), self.now()))
         decision = self.book.decide(command_of(ask), self.now())
-        answer = self._answer(decision)
-        return answer._replace(is_dry=isinstance(decision, list))
+        return Answer(None, is_dry=True) if isinstance(decision, list) else self._answer(decision)
 
     def ask_linked(self, asks: Sequence[Ask]) -> list[Answer]:
         self.book.begin()

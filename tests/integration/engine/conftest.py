@@ -106,11 +106,11 @@ async def local_writer(
         await asyncio.wait_for(running, 20)
 
 
-async def follow(database: LedgerDatabase) -> None:
+async def follow(database: LedgerDatabase, ledger: str = LEDGER) -> None:
     """Bring the history to the head, as the writer's service does, with its role."""
     connection = await asyncpg.connect(database.url("writer"))
-    head = await connection.fetchval("select seq from ledger.head")
-    while await projector.step(connection, LEDGER) < head:
+    head = await connection.fetchval("select seq from ledger.head where ledger = $1", ledger)
+    while await projector.step(connection, ledger) < head:
         pass
     await connection.close()
 

@@ -10,10 +10,9 @@ EXAMPLES=1 (`make test-history`) brings up all in between.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,14 @@ from alembic.script import ScriptDirectory
 
 from ledger_service import migrations
 from ledger_service.domain.commands import OpenAccount, approval_of
-from ledger_service.engine import as_of, checkpoints, projector
+from ledger_service.engine import as_of, checkpoints
 from ledger_service.engine.protocol import Committed
 from ledger_service.engine.verify import Keys, verify, verify_new
 from ledger_service.engine.writer import LedgerWriter
 from ledger_service.migrations.cli import upgrade
 from ledger_service.stack import database, logins
 from tests.asking import Ask
-from tests.integration.engine.conftest import approve, local_writer, make_checker
+from tests.integration.engine.conftest import approve, follow, local_writer, make_checker
 from tests.integration.engine.populated import LOG
 from tests.integration.engine.test_writer import submit
 from tests.ledger_book import OPENING, command_of
@@ -90,7 +89,7 @@ def never_old(postgres: Postgres, _migrated: str) -> Iterator[LedgerDatabase]:
 async def _keep(
     found: LedgerDatabase, owner: psycopg.Connection, ledger: str, asks: Sequence[Ask]
 ) -> None:
-    async with writing(found, ledger) as writer:
+    async with local_writer(found, ledger) as writer:
         accounts = [OpenAccount(name, "USD", "key_test", None, "0") for name in (A, B)]
         opening = msgspec.structs.replace(OPENING, ledger=ledger)
         await submit(writer, opening, *accounts, OpenAccount(FBO, "USD", "key_test"))
@@ -98,9 +97,7 @@ async def _keep(
         for ask in asks[MANY:]:
             verdict = await _carry_out(writer, owner, ask)
             assert isinstance(verdict, Committed), (ask, verdict)
-        connection = await asyncpg.connect(found.owner_url)
-        await projector.caught_up(connection, ledger, writer.committed_seq)
-        await connection.close()
+    await follow(found, ledger)
 
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(found.url("writer"))
@@ -116,21 +113,6 @@ async def _carry_out(writer: LedgerWriter, owner: psycopg.Connection, ask: Ask) 
         approve(owner, *needed)
     [verdict] = await submit(writer, command)
     return verdict
-
-
-@contextlib.asynccontextmanager
-async def writing(found: LedgerDatabase, ledger: str) -> AsyncIterator[LedgerWriter]:
-    """A writer, and what follows the journal."""
-
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(found.url("writer"))
-
-    async with local_writer(found, ledger) as writer:
-        following = asyncio.create_task(
-            projector.follow(ledger, connect, lambda: writer.committed_seq)
-        )
-        yield writer
-        following.cancel()
 
 
 # --- an earlier version -------------------------------------------------------------------------
@@ -236,32 +218,16 @@ def _findings(found: LedgerDatabase) -> list[str]:
     return [str(one) for one in report.findings if one.ledger]
 
 
-async def _catch_up(found: LedgerDatabase, ledger: str) -> None:
-    """What follows the journal is made by the part that makes it in production."""
-
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(found.url("writer"))
-
-    connection = await connect()
-    seq = await connection.fetchval("select seq from ledger.head where ledger = $1", ledger)
-    following = asyncio.create_task(projector.follow(ledger, connect, lambda: seq))
-    await projector.caught_up(connection, ledger, seq)
-    following.cancel()
-    await connection.close()
-
-
 async def _goes_on(found: LedgerDatabase, ledger: str, asks: Sequence[Ask]) -> None:
     """Every key still gives its first answer, and new ones the next."""
     with psycopg.connect(found.owner_url, autocommit=True) as owner:
-        async with writing(found, ledger) as writer:
+        async with local_writer(found, ledger) as writer:
             for place, ask in list(enumerate(asks, 7))[::37]:
                 verdict = await _carry_out(writer, owner, ask)
                 assert (verdict.seq, verdict.replayed) == (place, True)
             new = await _carry_out(writer, owner, Ask("new", "post", [(FBO, 1), (A, -1)]))
             assert (new.seq, new.replayed) == (7 + len(asks), False)
-            connection = await asyncpg.connect(found.owner_url)
-            await projector.caught_up(connection, ledger, new.seq)
-            await connection.close()
+    await follow(found, ledger)
 
 
 def test_books_of_an_earlier_version_state_the_same_in_the_newest(
@@ -280,7 +246,7 @@ def test_books_of_an_earlier_version_state_the_same_in_the_newest(
         assert _stated(there, ledgers) == before
         there.commit()
         for ledger in ledgers:
-            asyncio.run(_catch_up(old, ledger))
+            asyncio.run(follow(old, ledger))
         for table in _tables(here):
             if "ledger" in _columns(here, table):
                 assert _rows(there, table, ledgers) == _rows(here, table, ledgers), table
