@@ -50,6 +50,7 @@ class PureLedger:
             answers.append(self.ask(ask))
             if answers[-1].code is not None:
                 self.book.take_back()
+                self._news = [event for event in self._news if event.seq <= self.book.seq]
                 for seq in [seq for seq in self.book.originals if seq > self.book.seq]:
                     del self.book.originals[seq]
                 others = [Answer("linked_batch_refused")] * len(asks)
