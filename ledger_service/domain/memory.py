@@ -62,7 +62,7 @@ def lacks_of(book: Book, commands: Iterable[Command]) -> Lacks:
             if is_day(command.through) and command.through > book.periods.closed:
                 lacks.closings.add(command.through)
         elif isinstance(command, OpenAccount | ChangeAccount):
-            lacks.accounts |= {command.account} - book.accounts.keys()
+            lacks.accounts |= absent([command.account], book)
         elif isinstance(command, DeclareRule):
             lacks.accounts |= {part.account for part in (*command.debit, *command.credit)}
         elif isinstance(command, DeclareCurrency) and book.terms is not None:
@@ -79,7 +79,7 @@ def _lacks_of_money(book: Book, command: Keyed, lacks: Lacks) -> None:
         if command.imposed and book.terms is not None:
             opened = book.terms.opened
             names = {shortfall_account(opened, currency) for currency in book.terms.currencies}
-            lacks.accounts |= names - book.accounts.keys()
+            lacks.accounts |= absent(names, book)
         if command.corrects is not None and command.corrects not in book.originals:
             lacks.transactions.add(command.corrects)
     elif isinstance(command, ReverseTransaction):
@@ -87,7 +87,7 @@ def _lacks_of_money(book: Book, command: Keyed, lacks: Lacks) -> None:
         if source is None:
             lacks.transactions.add(command.reverses)
         else:
-            lacks.accounts |= {leg[0] for leg in source.left} - book.accounts.keys()
+            lacks.accounts |= absent((leg[0] for leg in source.left), book)
     elif isinstance(command, CaptureHold | VoidHold):
         _lacks_of_hold(book, command.hold, lacks)
     elif isinstance(command, OfRule):
@@ -100,7 +100,7 @@ def _lacks_of_rule(book: Book, command: OfRule, lacks: Lacks) -> None:
         if isinstance(version, RuleDeclared):
             names |= set(accounts_of(version))
             is_interest = version.kind == "interest"
-    lacks.accounts |= names - book.accounts.keys()
+    lacks.accounts |= absent(names, book)
     if is_interest and not isinstance(command, ChargeFee):
         lacks.accruals.add((command.rule, command.account))
 
@@ -110,7 +110,13 @@ def _lacks_of_hold(book: Book, seq: int, lacks: Lacks) -> None:
     if held is None:
         lacks.holds.add(seq)
     else:
-        lacks.accounts |= {leg[0] for leg in held.left} - book.accounts.keys()
+        lacks.accounts |= absent((leg[0] for leg in held.left), book)
+
+
+def absent(names: Iterable[str], book: Book) -> set[str]:
+    """Those of the names whose accounts are not in memory. (A set less the keys of a dictionary
+    would look at every key.)"""
+    return {name for name in names if name not in book.accounts}
 
 
 def forget(book: Book, *, accounts: int, keys: int, originals: int, committed: int) -> None:

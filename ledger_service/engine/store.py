@@ -18,7 +18,7 @@ from ledger_service.contract.events import (
 from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book
 from ledger_service.domain.chart import Chart
-from ledger_service.domain.memory import Lacks
+from ledger_service.domain.memory import Lacks, absent
 from ledger_service.engine import accruals, copy_format, failpoints, stops
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.closing import books_of
@@ -111,7 +111,7 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
         await _load_original(connection, book, seq)
         source = book.originals.get(seq)
         if source is not None:
-            lacks.accounts |= {leg[0] for leg in source.left} - book.accounts.keys()
+            lacks.accounts |= absent((leg[0] for leg in source.left), book)
     if lacks.holds:
         await _load_holds(connection, book, lacks)
     for through in lacks.closings:
@@ -179,7 +179,7 @@ async def _load_holds(connection: Connection, book: Book, lacks: Lacks) -> None:
         if isinstance(event, HoldPlaced):
             left = [abs(amount) for amount in row["amounts"]]
             book.load_hold(event, left, row["state"], row["version"])
-            lacks.accounts |= {entry.account for entry in event.entries} - book.accounts.keys()
+            lacks.accounts |= absent((entry.account for entry in event.entries), book)
 
 
 async def due_holds(connection: Connection, ledgers: Iterable[str]) -> dict[str, list[int]]:

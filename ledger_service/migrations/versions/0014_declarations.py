@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0016"
+revision = "0014"
+down_revision = "0013"
 
 TABLES = """
 -- One row per event that declared a currency or a posting rule, or withdrew one.

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0014"
-down_revision = "0016"
+revision = "0015"
+down_revision = "0014"
 
 ROLE = """
 do $$ begin
