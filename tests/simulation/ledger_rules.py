@@ -96,6 +96,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """By the clock, and not taken into account yet."""
         self.recorded_at = ""
         self._hear()
+        self.recorded_at = self.recorded_at or self._moment()
 
     # --- asking ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pytest
 
 from ledger_service.domain.commands import Command, OpenAccount
 from ledger_service.engine import store
+from ledger_service.engine.charts import known_charts
 from ledger_service.engine.deciding import Submission
 from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown
 from ledger_service.engine.verify import verify
@@ -117,6 +118,21 @@ async def test_a_commit_that_went_through_and_was_not_heard_of_is_found_again(
         (paid,) = await submit(writer, posting("pay", (A, 50), (B, -50)))
         assert (paid.seq, paid.replayed, len(attempts)) == (attempts[0], False, 1)
     assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_a_take_over_fences_the_writer_before_the_next_one_has_written(
+    ledger_database: LedgerDatabase,
+) -> None:
+    """By its epoch alone: where the ledger stands has not changed."""
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        connection = await asyncpg.connect(ledger_database.url("writer"))
+        epoch, book, _ = await store.take_over(connection, LEDGER, known_charts())
+        (verdict,) = await submit(writer, posting("pay", (A, 50), (B, -50)))
+        assert isinstance(verdict, Unknown)
+        stands = await connection.fetchval("select seq from ledger.head")
+        assert (stands, writer.epoch) == (book.seq, epoch + 1)
+        await connection.close()
 
 
 async def test_a_linked_batch_is_all_or_nothing_and_a_dry_run_nothing(
