@@ -147,7 +147,8 @@ class _Line(End):
 
     async def _still_holds(self, ledger: str) -> bool:
         try:
-            return await asyncio.wait_for(self._is_holder(ledger), _DOUBT_S)
+            async with asyncio.timeout(_DOUBT_S):
+                return await self._is_holder(ledger)
         except (OSError, *DATABASE_GONE):
             return True  # nobody can say; the deadline will
 
@@ -248,8 +249,8 @@ class LedgerClient:
         async with self._opening:
             line = self._lines.get(address)
             if line is None or not line.is_open:
-                opened = self._open(address)
-                line = self._lines[address] = await asyncio.wait_for(opened, min(timeout_s, 3))
+                async with asyncio.timeout(min(timeout_s, 3)):
+                    line = self._lines[address] = await self._open(address)
         return line
 
     async def _open(self, address: str) -> _Line:

@@ -74,7 +74,8 @@ class Projector:
                     before, at = at, await self._go_on(connection, at)
                     if at == before and not self._taken:
                         with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(self._news.wait(), IDLE_S)
+                            async with asyncio.timeout(IDLE_S):  # wait_for can lose a cancellation
+                                await self._news.wait()
                     else:
                         await asyncio.sleep(PAUSE_S)
             except Exception as error:  # noqa: BLE001 - whatever it is, reads wait until it goes on

@@ -203,7 +203,8 @@ class LedgerWriter:
         try:
             if not await stops.resume_if_approved(connection, self.ledger):
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), 1)
+                    async with asyncio.timeout(1):
+                        await self._wake.wait()
         finally:
             connection.terminate()
 

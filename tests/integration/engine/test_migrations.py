@@ -95,6 +95,8 @@ async def _keep(
         await submit(writer, opening, *accounts, OpenAccount(FBO, "USD", "key_test"))
         await submit(writer, *(command_of(ask, ledger) for ask in asks[:MANY]))
         for ask in asks[MANY:]:
+            if ask.do == "close":
+                await follow(found, ledger)
             verdict = await _carry_out(writer, owner, ask)
             assert isinstance(verdict, Committed), (ask, verdict)
     await follow(found, ledger)
