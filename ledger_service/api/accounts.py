@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
@@ -65,13 +66,16 @@ async def list_accounts(
 
 @router.get("/v1/ledgers/{ledger}/accounts/{account}")
 async def get_account(
-    ledger: str, account: str, _who: Annotated[Principal, require("ledgers.read")], request: Request
-) -> dict[str, Any]:
+    ledger: str,
+    account: str,
+    who: Annotated[Principal, require("ledgers.read")],  # noqa: ARG001 - hot routes name it
+    request: Request,
+) -> Response:
     """An account with its balances; `seq` is that of the last transaction that moved it."""
     found = await reads.account(request.app.state.pool, ledger, account)
     if found is None:
         raise Problem("not_found", "There is no such account in this ledger.")
-    return found
+    return Response(msgspec.json.encode(found), media_type="application/json")
 
 
 @router.patch("/v1/ledgers/{ledger}/accounts/{account}")

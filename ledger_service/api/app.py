@@ -70,12 +70,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         max_size=16,
         command_timeout=30,
         server_settings=durability.SESSION,
+        reset=_as_it_is,
     )
     app.state.pool = pool
     try:
         yield
     finally:
         await pool.close()
+
+
+async def _as_it_is(_connection: object) -> None:
+    """A connection goes back as it is: no route changes its session, which to reset would cost every
+    read a second way to PostgreSQL and back. (A transaction left open is rolled back all the same.)"""
 
 
 class LedgerApi(FastAPI):
@@ -127,7 +133,12 @@ def every_route() -> list[APIRoute]:
     return [route for resource in RESOURCES for route in _routes(resource.router)]
 
 
-_HOT = HotRoutes(
-    (route for route in every_route() if route.endpoint in transactions.HOT), BODY_MAX_BYTES
+_CARRYING = (
+    transactions.post_transaction,
+    transactions.post_batch,
+    holds.batch,
+    accounts.get_account,
 )
+"""What carries the load."""
+_HOT = HotRoutes((route for route in every_route() if route.endpoint in _CARRYING), BODY_MAX_BYTES)
 _HOT_EDGE = Edge(_HOT)

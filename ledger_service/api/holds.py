@@ -13,7 +13,7 @@ from ledger_service.api.accounts import BATCH_MAX_BYTES
 from ledger_service.api.command_items import CommandItem, CommandsBody, item_command
 from ledger_service.api.posting_bodies import CaptureBody, HoldBody, VoidBody
 from ledger_service.api.problems import Problem
-from ledger_service.api.transactions import as_json, post_one, submit_decoded
+from ledger_service.api.transactions import as_json, decode_each, post_one, submit_decoded
 from ledger_service.api.verdicts import item
 from ledger_service.api.who import Principal, require
 from ledger_service.domain.commands import Keyed
@@ -81,7 +81,7 @@ async def batch(ledger: str, who: _Poster, request: Request) -> Response:
     `linked`: all of them or none.
     """
     body = await posting_bodies.read(request, CommandsBody)
-    decoded = [_command(raw, ledger, who) for raw in body.commands]
+    decoded = await decode_each(body.commands, lambda raw: _command(raw, ledger, who))
     problems = [found for found in decoded if isinstance(found, Problem)]
     if body.linked and problems:
         raise problems[0]
@@ -89,9 +89,6 @@ async def batch(ledger: str, who: _Poster, request: Request) -> Response:
     return as_json(msgspec.json.encode({"results": [item(result) for result in results]}))
 
 
-def _command(raw: msgspec.Raw, ledger: str, who: Principal) -> Keyed | Problem:
-    try:
-        body: Any = posting_bodies.decode(raw, CommandItem)  # type: ignore[arg-type]
-        return item_command(body, ledger, who.actor, who.request_id)
-    except Problem as problem:
-        return problem
+def _command(raw: msgspec.Raw, ledger: str, who: Principal) -> Keyed:
+    body: Any = posting_bodies.decode(raw, CommandItem)  # type: ignore[arg-type]
+    return item_command(body, ledger, who.actor, who.request_id)

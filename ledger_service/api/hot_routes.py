@@ -7,7 +7,6 @@ caller come from the route as it is declared, and the edge around it is the same
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from ledger_service.api.who import Requirement
 class _Hot(NamedTuple):
     route: APIRoute
     endpoint: Callable[..., Awaitable[Response]]
-    """Called as `endpoint(ledger, who, request)`."""
+    """Called with the path's parameters, `who` and `request`."""
     permit: Requirement
     body_max_bytes: int
 
@@ -33,35 +32,36 @@ class HotRoutes:
 
     def __init__(self, routes: Iterable[APIRoute], body_max_bytes: int) -> None:
         """`body_max_bytes`: of a route that does not say otherwise."""
-        self._by_end = {
-            route.path.removeprefix("/v1/ledgers/{ledger}/"): _Hot(
+        self._by_method: dict[str, list[_Hot]] = {}
+        for route in routes:
+            hot = _Hot(
                 route,
                 route.endpoint,
                 _requirement(route.dependant),
                 route.max_body_size or body_max_bytes,
             )
-            for route in routes
-        }
-        ends = "|".join(map(re.escape, self._by_end))
-        self._path = re.compile(rf"/v1/ledgers/([^/]+)/({ends})\Z")
+            for method in route.methods or ():
+                self._by_method.setdefault(method, []).append(hot)
 
     def match(self, scope: Scope) -> bool:
         """Whether a request is for one of them; then the scope says so."""
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http":
             return False
-        found = self._path.match(scope["path"])
-        if found is None:
-            return False
-        scope["hot"] = found[1], self._by_end[found[2]]
-        return True
+        for hot in self._by_method.get(scope["method"], ()):
+            found = hot.route.path_regex.match(scope["path"])
+            if found is not None:
+                scope["hot"] = found.groupdict(), hot
+                return True
+        return False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request that matched. Errors: whatever the edge turns into a problem."""
-        ledger, hot = scope["hot"]
+        parameters, hot = scope["hot"]
         scope["route"] = hot.route
         request = _BoundedRequest(scope, receive, send)
         request.body_max_bytes = hot.body_max_bytes
-        response = await hot.endpoint(ledger, await hot.permit(request), request)
+        who = await hot.permit(request)
+        response = await hot.endpoint(**parameters, who=who, request=request)
         await response(scope, receive, send)
 
 
