@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ from ledger_service.domain.commands import Command, OpenLedger
 from ledger_service.engine import store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.deciding import Submission
+from ledger_service.engine.projector import ProjectionBehind, Projector, caught_up
 from ledger_service.engine.protocol import Committed, Verdict
 from ledger_service.engine.writer import LedgerWriter, deadline_in
 from tests.servers import LedgerDatabase
@@ -48,6 +50,8 @@ async def carry_out(database: LedgerDatabase, ledger: str, commands: Iterable[Co
     await connection.close()
     writer = LedgerWriter(ledger, connect, known_charts(), holds_lease)
     running = asyncio.create_task(writer.run())
+    # Nothing is handed over: so PostgreSQL derives the history, beside this process, which is busy.
+    following = asyncio.create_task(Projector(ledger, connect).follow())
 
     def submit(batch: list[Command]) -> asyncio.Future[list[Verdict]]:
         answer = asyncio.get_running_loop().create_future()
@@ -73,6 +77,13 @@ async def carry_out(database: LedgerDatabase, ledger: str, commands: Iterable[Co
         _expect_committed(await answer)
     writer.stop()
     await running
+    connection = await connect()
+    while True:
+        with contextlib.suppress(ProjectionBehind):
+            await caught_up(connection, ledger, writer.committed_seq)
+            break
+    await connection.close()
+    following.cancel()
 
 
 def _expect_committed(verdicts: list[Verdict]) -> None:
