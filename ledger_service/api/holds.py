@@ -13,8 +13,7 @@ from ledger_service.api.accounts import BATCH_MAX_BYTES
 from ledger_service.api.command_items import CommandItem, CommandsBody, item_command
 from ledger_service.api.posting_bodies import CaptureBody, HoldBody, VoidBody
 from ledger_service.api.problems import Problem
-from ledger_service.api.transactions import as_json, decode_each, post_one, submit_decoded
-from ledger_service.api.verdicts import item
+from ledger_service.api.transactions import answer_batch, decode_each, post_one
 from ledger_service.api.who import Principal, require
 from ledger_service.domain.commands import Keyed
 from ledger_service.engine import hold_reads
@@ -82,11 +81,7 @@ async def batch(ledger: str, who: _Poster, request: Request) -> Response:
     """
     body = await posting_bodies.read(request, CommandsBody)
     decoded = await decode_each(body.commands, lambda raw: _command(raw, ledger, who))
-    problems = [found for found in decoded if isinstance(found, Problem)]
-    if body.linked and problems:
-        raise problems[0]
-    results = await submit_decoded(request.app.state.ledger, ledger, decoded, linked=body.linked)
-    return as_json(msgspec.json.encode({"results": [item(result) for result in results]}))
+    return await answer_batch(request, ledger, decoded, linked=body.linked)
 
 
 def _command(raw: msgspec.Raw, ledger: str, who: Principal) -> Keyed:

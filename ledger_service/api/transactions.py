@@ -100,19 +100,27 @@ async def post_batch(
     """Post many transactions in order; a verdict for each. `linked`: all of them or none."""
     body = await posting_bodies.read(request, posting_bodies.TransactionsBody)
     decoded = await decode_each(body.transactions, lambda raw: _command(raw, ledger, who))
-    problems = [found for found in decoded if isinstance(found, Problem)]
-    if body.linked and problems:
-        raise problems[0]
-    results = await submit_decoded(request.app.state.ledger, ledger, decoded, linked=body.linked)
-    for result in results:
-        if isinstance(result, Refused) and result.code == "busy":
-            settled(result)  # a full queue takes nothing of a batch: try again as a whole
-    return as_json(msgspec.json.encode({"results": [item(result) for result in results]}))
+    return await answer_batch(request, ledger, decoded, linked=body.linked)
 
 
 def _command(raw: bytes | msgspec.Raw, ledger: str, who: Principal) -> PostTransaction:
     body = posting_bodies.decode(raw, TransactionBody)
     return body.command(ledger, who.actor, who.request_id)
+
+
+async def answer_batch(
+    request: Request, ledger: str, decoded: Sequence[Keyed | Problem], *, linked: bool
+) -> Response:
+    """A verdict for each. Errors: `Problem`: `linked` with one that can't be decoded; a full queue,
+    which takes nothing of a batch, so that it is tried again as a whole."""
+    problems = [found for found in decoded if isinstance(found, Problem)]
+    if linked and problems:
+        raise problems[0]
+    results = await submit_decoded(request.app.state.ledger, ledger, decoded, linked=linked)
+    for result in results:
+        if isinstance(result, Refused) and result.code == "busy":
+            settled(result)
+    return as_json(msgspec.json.encode({"results": [item(result) for result in results]}))
 
 
 async def decode_each(

@@ -30,8 +30,8 @@ from ledger_service.domain.closing import day_of
 from ledger_service.domain.declaring import DeclarationEvent, name_of
 from ledger_service.engine.merkle import Tree, leaf_hash
 
-Postings = tuple[list[int], list[int], list[int], list[str]]
-"""Entries of one account: `seq`, number in the transaction, signed amount, effective date."""
+Posting = tuple[int, int, int, str]
+"""An entry of an account: `seq`, number in the transaction, signed amount, effective date."""
 
 
 class Batch:
@@ -58,7 +58,7 @@ class Batch:
         self.changed: list[tuple[str, str, int]] = []
         self.approval: tuple[str, str, int] | None = None
         """Id, digest and `seq` of the command that consumes it, which is committed alone."""
-        self.postings: dict[int, Postings] = {}
+        self.postings: dict[int, list[Posting]] = {}
         """By number of the account."""
         self.posted: list[TransactionPosted] = []
         self._versions: dict[str, int] = {}
@@ -122,14 +122,12 @@ class Batch:
             account = accounts[name]
             if name not in known:
                 known[name] = versions[name] if versions else account.version
-            columns = postings.get(account.number)
-            if columns is None:
-                columns = postings[account.number] = ([], [], [], [])
             amount = int(entry.amount)
-            columns[0].append(seq)
-            columns[1].append(number)
-            columns[2].append(amount if entry.side == "debit" else -amount)
-            columns[3].append(day)
+            posting = seq, number, amount if entry.side == "debit" else -amount, day
+            if account.number in postings:
+                postings[account.number].append(posting)
+            else:
+                postings[account.number] = [posting]
         if event.reverses is not None:
             self.records["reversal"].append((self.ledger, event.reverses, event.seq))
         if event.captures is not None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ledger_service.engine import copy_format
-from ledger_service.engine.batch import Batch, Postings
+from ledger_service.engine.batch import Batch, Posting
 
 _ROWS_AT_ONCE = 1024
 """Made before the writer, whose processor this is, gets it again."""
@@ -63,57 +63,55 @@ async def write(connection: Any, batches: Sequence[Batch]) -> None:
             await connection.copy_records_to_table(table, schema_name="ledger", records=records)
 
 
-def _together(batches: Sequence[Batch]) -> dict[int, Postings]:
-    """The entries of all batches, by number of the account."""
+Postings = dict[int, list[Posting]]
+"""By number of the account."""
+
+
+def _together(batches: Sequence[Batch]) -> Postings:
+    """The entries of all batches."""
     if len(batches) == 1:
         return batches[0].postings
-    found: dict[int, Postings] = {}
+    found: Postings = {}
     for batch in batches:
-        for number, columns in batch.postings.items():
-            known = found.get(number)
-            if known is None:
-                known = found[number] = ([], [], [], [])
-            for n, column in enumerate(columns):
-                known[n].extend(column)  # type: ignore[arg-type] # each into its own kind
+        for number, postings in batch.postings.items():
+            if number in found:
+                found[number] += postings
+            else:
+                found[number] = postings.copy()
     return found
 
 
-async def _posting_rows(ledger: str, postings: dict[int, Postings]) -> list[bytes]:
+async def _posting_rows(ledger: str, found: Postings) -> list[bytes]:
     """One row per account moved: its entries."""
     row, rows = copy_format.PostingRow(ledger), []
-    for number, (seqs, entry_nos, amounts, days) in postings.items():
+    for number, postings in found.items():
+        seqs, entry_nos, amounts, days = zip(*postings, strict=True)
         rows.append(row.encode(number, seqs, entry_nos, amounts, [*map(_day_number, days)]))
         if len(rows) % _ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)
     return rows
 
 
-async def _day_sums(postings: dict[int, Postings]) -> list[tuple[int, str, int, int]]:
+async def _day_sums(found: Postings) -> list[tuple[int, str, int, int]]:
     """By account and effective date: account, date, debits, credits."""
     sums: list[tuple[int, str, int, int]] = []
-    for number, (_, _, amounts, days) in postings.items():
-        by_day = {days[0]: amounts}
-        if days.count(days[0]) != len(days):
-            by_day = {day: [] for day in days}
-            for day, amount in zip(days, amounts, strict=True):
-                by_day[day].append(amount)
-        for day, found in by_day.items():
-            debited = sum(amount for amount in found if amount > 0)
-            sums.append((number, day, debited, debited - sum(found)))
-        if len(sums) % _ROWS_AT_ONCE == 0:
+    for place, (number, postings) in enumerate(found.items(), 1):
+        by_day: dict[str, tuple[int, int]] = {}
+        for _, _, amount, day in postings:
+            debits, credits_ = by_day.get(day, (0, 0))
+            by_day[day] = (debits + amount, credits_) if amount > 0 else (debits, credits_ - amount)
+        sums += [(number, day, *moved) for day, moved in by_day.items()]
+        if place % _ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)
     return sums
 
 
-def _value_dated(
-    ledger: str, recorded_date: str, postings: dict[int, Postings]
-) -> list[tuple[Any, ...]]:
+def _value_dated(ledger: str, recorded_date: str, found: Postings) -> list[tuple[Any, ...]]:
     """Entries that count for another day than the one on which they were recorded."""
     return [
         (ledger, number, dt.date.fromisoformat(day), seq, entry_no, amount)
-        for number, columns in postings.items()
-        if columns[3].count(recorded_date) != len(columns[3])
-        for seq, entry_no, amount, day in zip(*columns, strict=True)
+        for number, postings in found.items()
+        for seq, entry_no, amount, day in postings
         if day != recorded_date
     ]
 

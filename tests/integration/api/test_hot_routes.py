@@ -22,7 +22,7 @@ from tests.integration.engine.test_ledger_routes import body as transfer
 from tests.ledger_api import KEYS, Api
 from tests.servers import LedgerDatabase
 
-HOT = (f"{L}/transactions", f"{L}/transactions:batch")
+HOT = (f"{L}/transactions", f"{L}/transactions:batch", f"{L}/commands:batch")
 
 
 @pytest.fixture
@@ -82,6 +82,7 @@ async def test_a_full_queue_is_429_with_retry_after_and_takes_nothing(
     for path, body in (
         (HOT[0], transfer("refused")),
         (HOT[1], {"transactions": [transfer("refused")]}),
+        (HOT[2], {"commands": [{"do": "post", **transfer("refused")}]}),
     ):
         full = await api.call("integrator", "POST", path, json=body)
         assert (full.status_code, full.json()["code"]) == (429, "busy")
@@ -151,3 +152,20 @@ async def test_a_hot_route_asks_for_caller_permission_and_a_body_of_bearable_siz
         assert (await api.call("integrator", "PUT", path)).status_code == 405
     log = await api.call("auditor", "GET", "/v1/audit-log")
     assert [line["outcome"] for line in log.json()["rows"][-2:]] == ["refused"] * 2
+
+
+async def test_a_balance_is_read_as_by_any_other_route(api: Api, writer: LedgerWriter) -> None:
+    with structlog.testing.capture_logs() as lines:
+        for role, account, status in (
+            ("", A, 401),
+            ("auditor", "nobody:at:all", 404),
+            ("auditor", A, 200),
+        ):
+            answer = await api.call(role, "GET", f"{L}/accounts/{account}")
+            assert answer.status_code == status
+            assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["posted"] == "0"
+    answered = [line for line in lines if line["event"] == "api.request_answered"]
+    assert {line["route"] for line in answered} == {"/v1/ledgers/{ledger}/accounts/{account}"}
+    assert [line["status"] for line in answered] == [401, 404, 200]
+    assert (await api.call("integrator", "PUT", f"{L}/accounts/{A}")).status_code == 405
