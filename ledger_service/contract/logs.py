@@ -67,5 +67,6 @@ def configure(service: str, level: str = "info") -> None:
             logging.getLevelNamesMapping()[level.upper()]
         ),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
