@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ledger_service.contract.events import TransactionPosted
 from ledger_service.engine import copy_format
 from ledger_service.engine.batch import Batch, Posting
 
 _ROWS_AT_ONCE = 1024
-"""Made before the writer, whose processor this is, gets it again."""
+"""Made before the writer, whose processor this is, gets it again ..."""
+_EVENTS_AT_ONCE = 4096
+"""... as are the rows of so many events."""
 
 _ADD_TO_DAYS = (
     "insert into ledger.day_delta as t "
@@ -41,7 +44,7 @@ async def write(connection: Any, batches: Sequence[Batch]) -> None:
         day,
         batches[0].first_seq + 1,
     )
-    postings = _together(batches)
+    postings = await _together(batches)
     await _copy(connection, "posting_list", await _posting_rows(ledger, postings))
     if sums := await _day_sums(postings):
         numbers, days, debited, credited = zip(*sums, strict=True)
@@ -54,20 +57,21 @@ async def write(connection: Any, batches: Sequence[Batch]) -> None:
             copy_format.array(debited),
             copy_format.array(credited),
         )
-    for table, records in (
-        ("value_dated_entry", _value_dated(ledger, recorded_date, postings)),
-        ("transaction", _transactions(ledger, batches)),
-        ("transaction_metadata", _metadata(ledger, batches)),
-    ):
-        if records:
-            await connection.copy_records_to_table(table, schema_name="ledger", records=records)
+    await _copy_records(
+        connection, "value_dated_entry", _value_dated(ledger, recorded_date, postings)
+    )
+    posted = [event for batch in batches for event in batch.posted]
+    for start in range(0, len(posted), _EVENTS_AT_ONCE):
+        page = posted[start : start + _EVENTS_AT_ONCE]
+        await _copy_records(connection, "transaction", _transactions(ledger, page))
+        await _copy_records(connection, "transaction_metadata", _metadata(ledger, page))
 
 
 Postings = dict[int, list[Posting]]
 """By number of the account."""
 
 
-def _together(batches: Sequence[Batch]) -> Postings:
+async def _together(batches: Sequence[Batch]) -> Postings:
     """The entries of all batches."""
     if len(batches) == 1:
         return batches[0].postings
@@ -78,6 +82,7 @@ def _together(batches: Sequence[Batch]) -> Postings:
                 found[number] += postings
             else:
                 found[number] = postings.copy()
+        await asyncio.sleep(0)
     return found
 
 
@@ -116,37 +121,42 @@ def _value_dated(ledger: str, recorded_date: str, found: Postings) -> list[tuple
     ]
 
 
-def _transactions(ledger: str, batches: Sequence[Batch]) -> list[tuple[Any, ...]]:
+def _transactions(ledger: str, events: Iterable[TransactionPosted]) -> list[tuple[Any, ...]]:
     """What transactions are looked for by."""
-    moment = functools.lru_cache(maxsize=4096)(dt.datetime.fromisoformat)
     return [
         (
             ledger,
             event.seq,
-            moment(event.effective_at),
+            _moment(event.effective_at),
             event.kind,
             event.context.channel,
             event.context.counterparty,
             event.context.rail_reference,
         )
-        for batch in batches
-        for event in batch.posted
+        for event in events
     ]
 
 
-def _metadata(ledger: str, batches: Sequence[Batch]) -> list[tuple[str, str, str, int]]:
+def _metadata(ledger: str, events: Iterable[TransactionPosted]) -> list[tuple[str, str, str, int]]:
     return [
         (ledger, key, value, event.seq)
-        for batch in batches
-        for event in batch.posted
+        for event in events
         if event.metadata
         for key, value in event.metadata.items()
     ]
 
 
+_moment = functools.lru_cache(maxsize=4096)(dt.datetime.fromisoformat)
+
+
 @functools.lru_cache(maxsize=4096)
 def _day_number(text: str) -> int:
     return copy_format.day_number(dt.date.fromisoformat(text))
+
+
+async def _copy_records(connection: Any, table: str, records: list[tuple[Any, ...]]) -> None:
+    if records:
+        await connection.copy_records_to_table(table, schema_name="ledger", records=records)
 
 
 async def _copy(connection: Any, table: str, rows: list[bytes]) -> None:

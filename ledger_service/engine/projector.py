@@ -27,7 +27,10 @@ from ledger_service.engine.projections import HISTORY
 log = structlog.get_logger()
 
 STEP_EVENTS = 10_000
-"""Events of one step that are derived from the journal, or written as they were handed over."""
+"""Events of one step that are derived from the journal."""
+TOGETHER_EVENTS = 40_000
+"""Events of one step that are written as they were handed over: the further behind it is, the more of
+them move the same account, and the less each costs."""
 TAKEN_EVENTS = 200_000
 """Events that are kept; what comes after them is derived from the journal."""
 PAUSE_S = 0.05
@@ -111,7 +114,7 @@ class Projector:
             if (
                 batch.first_seq != found[-1].last_seq
                 or batch.recorded_date != found[0].recorded_date
-                or batch.last_seq - found[0].first_seq > STEP_EVENTS
+                or batch.last_seq - found[0].first_seq > TOGETHER_EVENTS
             ):
                 break
             found.append(batch)
