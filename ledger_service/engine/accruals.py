@@ -10,7 +10,7 @@ from ledger_service.contract.events import RuleDeclared, TransactionPosted, deco
 from ledger_service.domain.book import Book
 from ledger_service.domain.interest import Accruals, Accrued, Accruing, DayBalances, accrued_of
 from ledger_service.domain.period import following
-from ledger_service.engine.projections import HISTORY
+from ledger_service.engine.projections import HISTORY, account_of
 
 # The last event that accrued or capitalized, of each rule and account asked for.
 _LAST = """
@@ -25,7 +25,7 @@ _LAST = """
 
 # What moved each account on each day from its first one on: day sums as far as the history has
 # come, and what it does not hold yet from the journal. One statement, so both are of one moment.
-_MOVEMENTS = """
+_MOVEMENTS = f"""
   with wanted as materialized (
     select number, min(first) as first
       from unnest($3::bigint[], $4::date[]) as w (number, first) group by number),
@@ -43,7 +43,7 @@ _MOVEMENTS = """
              where ledger = $1 and seq > (select seq from history)
                and event_type = 'transaction.posted') j
            cross join jsonb_array_elements(j.event -> 'entries') as e (entry)
-           join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account'
+           cross join {account_of("e.entry ->> 'account'")}
            join wanted w on w.number = a.number
      where (j.event ->> 'effective_date')::date >= w.first)
   select number, effective_date, sum(amount) as amount from moved group by 1, 2

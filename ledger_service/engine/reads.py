@@ -21,7 +21,7 @@ from ledger_service.contract.events import (
 )
 from ledger_service.contract.money import EXPONENTS
 from ledger_service.contract.topics import journal_topic
-from ledger_service.engine.projections import HISTORY
+from ledger_service.engine.projections import HISTORY, account_of
 
 PAGE_MAX = 1000
 LAST_SEQ = 2**63 - 1
@@ -172,7 +172,7 @@ def _account(row: Any) -> dict[str, Any]:
 
 # As of a seq: what stands now, less what was posted since. Balances stand at the head; posting lists
 # follow, and what they do not hold yet is in the journal.
-_BALANCES_AT = """
+_BALANCES_AT = f"""
   with followed as (
     select coalesce(max(seq), 0) as seq from ledger.projection where ledger = $1 and name = 'history'),
   entry as (
@@ -185,7 +185,7 @@ _BALANCES_AT = """
       from ledger.journal j
            cross join jsonb_array_elements(convert_from(j.bytes, 'UTF8')::jsonb -> 'entries')
              as e (entry)
-           join ledger.account a on a.ledger = $1 and a.account = e.entry ->> 'account'
+           cross join {account_of("e.entry ->> 'account'")}
      where j.ledger = $1 and j.seq > greatest($2, (select seq from followed))
        and j.event_type = 'transaction.posted'),
   later as (

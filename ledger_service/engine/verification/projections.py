@@ -12,7 +12,7 @@ import psycopg
 
 from ledger_service.contract.events import timestamp
 from ledger_service.engine.fold import Multiset
-from ledger_service.engine.projections import HISTORY
+from ledger_service.engine.projections import HISTORY, account_of
 from ledger_service.engine.rebuild import drift
 from ledger_service.engine.verification.journal import MONEY, stream
 from ledger_service.engine.verification.report import Row, Scope
@@ -161,7 +161,7 @@ _POSTING_LISTS = """
   select number, seqs, entry_nos, amounts, effective_dates from ledger.posting_list
    where ledger = %(ledger)s and last_seq > %(followed_before)s
 """
-_DUE_ENTRIES = """
+_DUE_ENTRIES = f"""
   select j.seq, (e.number - 1)::integer as entry_no, a.number as account,
          (case e.entry ->> 'side' when 'debit' then 1 else -1 end
            * (e.entry ->> 'amount')::numeric)::bigint as amount,
@@ -170,7 +170,7 @@ _DUE_ENTRIES = """
            where ledger = %(ledger)s and seq > %(first)s and seq <= %(last)s
              and event_type = 'transaction.posted') j
          cross join jsonb_array_elements(j.event -> 'entries') with ordinality as e (entry, number)
-         left join ledger.account a on a.ledger = %(ledger)s and a.account = e.entry ->> 'account'
+         left join {account_of("e.entry ->> 'account'", "%(ledger)s")} on true
 """
 _ENTRIES = f"""
   with due as ({_DUE_ENTRIES}),

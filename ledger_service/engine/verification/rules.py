@@ -10,6 +10,7 @@ from ledger_service.contract.rules import Applied
 from ledger_service.domain import interest
 from ledger_service.domain.declaring import DeclarationEvent
 from ledger_service.domain.interest import DayBalances, accrued_of
+from ledger_service.engine.projections import account_of
 from ledger_service.engine.verification.report import Row, Scope
 
 
@@ -84,7 +85,7 @@ def _applied(event: JournalEvent | None) -> Applied | None:
 
 # What moved an account before each accrual: by day of those that it accrues, and before them. What
 # posting lists do not hold yet is in the journal.
-_BALANCES = """
+_BALANCES = f"""
   with claim as materialized (
     select * from unnest(%(seqs)s::bigint[], %(numbers)s::bigint[], %(firsts)s::date[],
                          %(lasts)s::date[]) as w (seq, number, first, last)),
@@ -101,7 +102,7 @@ _BALANCES = """
              where ledger = %(ledger)s and seq > %(followed)s
                and seq < (select max(seq) from claim) and event_type = 'transaction.posted') j
            cross join jsonb_array_elements(j.event -> 'entries') as e (entry)
-           join ledger.account a on a.ledger = %(ledger)s and a.account = e.entry ->> 'account'
+           cross join {account_of("e.entry ->> 'account'", "%(ledger)s")}
      where a.number in (select number from claim))
   select w.seq, nullif(greatest(u.effective_date, w.first - 1), w.first - 1) as day,
          sum(u.amount) as amount

@@ -165,3 +165,21 @@ async def test_a_projector_that_can_keep_no_more_goes_on_by_the_journal(
             assert len(followed._taken) <= 1
             await caught_up(ledger_database)
     assert differing(ledger_database) == {}
+
+
+async def test_what_is_newer_than_the_statistics_is_not_held_against_every_account(
+    ledger_database: LedgerDatabase,
+) -> None:
+    """PostgreSQL takes the newest events for one, and twenty million accounts for a few."""
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        names = [f"customer:{number}:wallet" for number in range(1000, 3000)]
+        await submit(writer, *(OpenAccount(name, "USD", "key_test") for name in names))
+        connection = await asyncpg.connect(ledger_database.owner_url)
+        await connection.execute("vacuum analyze ledger.account, ledger.journal")
+        await submit(writer, *(posting(f"k{n}", (A, 5), (B, -5)) for n in range(50)))
+    head = await connection.fetchval("select seq from ledger.head")
+    for table in HISTORY.tables:
+        plan = await connection.fetch("explain " + HISTORY.due(table), LEDGER, head - 50, head)
+        assert "Seq Scan on account" not in "\n".join(line[0] for line in plan), table.name
+    await connection.close()
