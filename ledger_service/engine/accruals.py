@@ -10,7 +10,8 @@ from ledger_service.contract.events import RuleDeclared, TransactionPosted, deco
 from ledger_service.domain.book import Book
 from ledger_service.domain.interest import Accruals, Accrued, Accruing, DayBalances, accrued_of
 from ledger_service.domain.period import following
-from ledger_service.engine.projections import HISTORY, account_of
+from ledger_service.engine.event_sql import account_of
+from ledger_service.engine.projections import HISTORY
 
 # The last event that accrued or capitalized, of each rule and account asked for.
 _LAST = """

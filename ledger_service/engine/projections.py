@@ -9,23 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
+from ledger_service.engine.event_sql import account_of
+
 _POSTED = """
   posted as materialized (
     select seq, recorded_at, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
      where ledger = $1 and seq > $2 and seq <= $3 and event_type = 'transaction.posted')
 """
-
-
-def account_of(name: str, ledger: str = "$1") -> str:
-    """A lateral subquery that gives the `number` of the account which the expression `name` names.
-
-    The newest events are past what PostgreSQL's statistics know: it takes them for one row, and would
-    look through all accounts for each. `offset 0` keeps it to the accounts' index.
-    """
-    return (
-        f"lateral (select number from ledger.account where ledger = {ledger} "
-        f"and account = {name} offset 0) as a"
-    )
 
 
 def _entries(event: str) -> str:

@@ -21,7 +21,8 @@ from ledger_service.contract.events import (
 )
 from ledger_service.contract.money import EXPONENTS
 from ledger_service.contract.topics import journal_topic
-from ledger_service.engine.projections import HISTORY, account_of
+from ledger_service.engine.event_sql import account_of
+from ledger_service.engine.projections import HISTORY
 
 PAGE_MAX = 1000
 LAST_SEQ = 2**63 - 1

@@ -11,8 +11,9 @@ import msgspec
 import psycopg
 
 from ledger_service.contract.events import timestamp
+from ledger_service.engine.event_sql import account_of
 from ledger_service.engine.fold import Multiset
-from ledger_service.engine.projections import HISTORY, account_of
+from ledger_service.engine.projections import HISTORY
 from ledger_service.engine.rebuild import drift
 from ledger_service.engine.verification.journal import MONEY, stream
 from ledger_service.engine.verification.report import Row, Scope

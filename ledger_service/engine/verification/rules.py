@@ -10,7 +10,7 @@ from ledger_service.contract.rules import Applied
 from ledger_service.domain import interest
 from ledger_service.domain.declaring import DeclarationEvent
 from ledger_service.domain.interest import DayBalances, accrued_of
-from ledger_service.engine.projections import account_of
+from ledger_service.engine.event_sql import account_of
 from ledger_service.engine.verification.report import Row, Scope
 
 
