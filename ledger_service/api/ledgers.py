@@ -141,17 +141,7 @@ async def trial_balance(
     else:
         seq = await clocks.known_seq(request, ledger)
         rows = await reads.trial_balance(pool, ledger, seq)
-    lines = [
-        TrialLine(
-            row["gl_code"],
-            row["account_class"],
-            row["custodial"],
-            row["currency"],
-            str(int(row["debits"])),
-            str(int(row["credits"])),
-        )
-        for row in rows
-    ]
+    lines = as_of.trial_lines(rows)
     sums: dict[str, int] = {}
     for line in lines:
         difference = int(line.debits) - int(line.credits)

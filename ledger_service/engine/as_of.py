@@ -9,13 +9,13 @@ are added that count up to it. Days are the ledger's own, in its time zone.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ledger_service.contract.events import LedgerOpened, timestamp
+from ledger_service.contract.events import LedgerOpened, TrialLine, timestamp
 from ledger_service.engine import projector
 from ledger_service.engine.projections import HISTORY
 
@@ -236,6 +236,21 @@ ACCOUNTS_AS_OF = (
 """
 )
 """Every account that was open then, with its debits and credits."""
+
+
+def trial_lines(rows: Iterable[Any]) -> list[TrialLine]:
+    """The lines of a trial balance from its rows."""
+    return [
+        TrialLine(
+            row["gl_code"],
+            row["account_class"],
+            row["custodial"],
+            row["currency"],
+            str(int(row["debits"])),
+            str(int(row["credits"])),
+        )
+        for row in rows
+    ]
 
 
 async def trial_balance(connection: Any, ledger: str, at: Clocks) -> list[Any]:

@@ -58,17 +58,7 @@ async def books_of(connection: Any, book: Book, through: str) -> Books | Refusal
             checks.append(check)
         rows = await as_of.trial_balance(connection, book.ledger, at)
         root = await _root(connection, book.ledger)
-    lines = [
-        TrialLine(
-            row["gl_code"],
-            row["account_class"],
-            row["custodial"],
-            row["currency"],
-            str(int(row["debits"])),
-            str(int(row["credits"])),
-        )
-        for row in rows
-    ]
+    lines = as_of.trial_lines(rows)
     if _covers_customers(lines):
         checks.append("custodial_money_covered")
     return Books(lines, root.hex(), checks)
