@@ -52,19 +52,11 @@ from ledger_service.domain.declaring import DeclarationEvent
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.domain.hold import Hold, State, hold
 from ledger_service.domain.interest import Accruals, copied, follow
-from ledger_service.domain.opening import (
-    Terms,
-    open_account,
-    open_ledger,
-    terms_of,
-    with_currency,
-)
+from ledger_service.domain.opening import Terms, open_account, open_ledger, terms_of, with_currency
 from ledger_service.domain.period import PeriodEvent, Periods
 from ledger_service.domain.reversal import Original, original
 from ledger_service.domain.rule import Version
-from ledger_service.domain.rule_commands import (
-    Declaring,
-)
+from ledger_service.domain.rule_commands import Declaring
 
 Keyless = OpenLedger | OpenAccount | ChangeAccount | ExpireHold | OfPeriod | Declaring
 
@@ -100,7 +92,7 @@ class Book:
         self.recorded_at = ""
         self.terms: Terms | None = None
         self.accounts: OrderedDict[str, Account] = OrderedDict()
-        self.keys: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+        self.keys: dict[bytes, tuple[int, bytes]] = {}
         """Idempotency digest to `seq` and hash of the request."""
         self.originals: OrderedDict[int, Original] = OrderedDict()
         """Transactions that someone reverses or corrects."""
@@ -125,9 +117,7 @@ class Book:
 
     def decide(self, command: Command, now: dt.datetime) -> Decision:
         """What `command` leads to at the time `now`. Changes nothing that a caller can see."""
-        if now is not self._now:
-            self._now, self.now_text, self.present = now, events.timestamp(now), None
-        recorded_at = max(self.now_text, self.recorded_at)
+        recorded_at = self.at(now)
         if not isinstance(command, KEYED):
             return self._decide_keyless(command, now, recorded_at)
         if self.terms is None:
@@ -139,6 +129,12 @@ class Book:
                 return Replay(seq)
             return refusal("idempotency_conflict", seq=seq)
         return self._decide_money(self.terms, command, now, recorded_at)
+
+    def at(self, now: dt.datetime) -> str:
+        """When what is decided at the time `now` is recorded, which never goes back."""
+        if now is not self._now:
+            self._now, self.now_text, self.present = now, events.timestamp(now), None
+        return max(self.now_text, self.recorded_at)
 
     def _decide_money(
         self, terms: Terms, command: Keyed, now: dt.datetime, recorded_at: str

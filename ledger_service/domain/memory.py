@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -129,8 +130,11 @@ def forget(book: Book, *, accounts: int, keys: int, originals: int, committed: i
         if max(account.version, account.status_seq) > committed:
             break
         book.accounts.popitem(last=False)
-    while len(book.keys) > keys and next(iter(book.keys.values()))[0] <= committed:
-        book.keys.popitem(last=False)
+    # by one walk: each look for the first of a dictionary passes all that were taken from it
+    for digest, (seq, _) in [*islice(book.keys.items(), max(0, len(book.keys) - keys))]:
+        if seq > committed:
+            break
+        del book.keys[digest]
     while len(book.originals) > originals:
         book.originals.popitem(last=False)
     while len(book.holds) > originals:

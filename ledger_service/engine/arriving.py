@@ -110,22 +110,21 @@ def _store_events(
     tree, fold = Tree(), Fold()
     contents = events_of(folder)
     while batch := list(islice(contents, _HELD)):
-        tiles: list[tuple[Any, ...]] = []
+        leaf_hashes: list[bytes] = []
         with connection.cursor().copy(
             "copy ledger.journal (ledger, seq, event_type, recorded_at, bytes, leaf_hash) from stdin"
         ) as copy:
             for raw in batch:
-                event = _checked(ledger, tree.size + 1, raw, fold)
-                hashed = leaf_hash(raw)
+                event = _checked(ledger, tree.size + len(leaf_hashes) + 1, raw, fold)
+                leaf_hashes.append(leaf_hash(raw))
                 recorded_at = dt.datetime.fromisoformat(event.recorded_at)
                 kind = events.event_type(event)
-                copy.write_row((ledger, event.seq, kind, recorded_at, raw, hashed))
-                tiles += [(ledger, *msgspec.structs.astuple(tile)) for tile in tree.append(hashed)]
+                copy.write_row((ledger, event.seq, kind, recorded_at, raw, leaf_hashes[-1]))
         with connection.cursor().copy(
             "copy ledger.tile (ledger, level, tile_index, hashes, root) from stdin"
         ) as copy:
-            for tile in tiles:
-                copy.write_row(tile)
+            for tile in tree.extend(leaf_hashes):
+                copy.write_row((ledger, *msgspec.structs.astuple(tile)))
     if not tree.size:
         raise LeavingError("export_unsound", "The export holds no event.")
     return tree, dt.datetime.fromisoformat(fold.recorded_at)

@@ -28,10 +28,9 @@ from ledger_service.domain.account import parse_limit
 from ledger_service.domain.book import Book
 from ledger_service.domain.closing import day_of
 from ledger_service.domain.declaring import DeclarationEvent, name_of
+from ledger_service.engine import copy_format, fast
+from ledger_service.engine.copy_format import Posting
 from ledger_service.engine.merkle import Tree, leaf_hash
-
-Posting = tuple[int, int, int, str]
-"""An entry of an account: `seq`, number in the transaction, signed amount, effective date."""
 
 
 class Batch:
@@ -60,8 +59,12 @@ class Batch:
         """Id, digest and `seq` of the command that consumes it, which is committed alone."""
         self.postings: dict[int, list[Posting]] = {}
         """By number of the account."""
-        self.posted: list[TransactionPosted] = []
-        self._versions: dict[str, int] = {}
+        self.transactions: list[bytes] = []
+        """Rows of the index of transactions, as `copy_format.TransactionRow` makes them ..."""
+        self.transaction_row = copy_format.TransactionRow(book.ledger)
+        self.metadata: list[tuple[str, str, str, int]] = []
+        """... and what is declared of each."""
+        self.versions: dict[str, int] = {}
         """Of the accounts moved, before this commit."""
         self._holds: dict[int, bool] = {}
         """Holds that are new here, and those that others placed, by `seq`."""
@@ -74,14 +77,9 @@ class Batch:
         versions: Mapping[str, int] | None = None,
     ) -> None:
         """Take in the next event. `versions`: of its accounts before it, if it is applied already."""
-        hashed = leaf_hash(raw)
         self.types.append(event_type(event))
         self.raws.append(raw)
-        self.leaf_hashes.append(hashed)
-        for tile in self._tree.append(hashed):
-            self.records["tile"].append(
-                (self.ledger, tile.level, tile.index, tile.hashes, tile.root)
-            )
+        self.leaf_hashes.append(leaf_hash(raw))
         self.last_seq, self.recorded_at = event.seq, event.recorded_at
         if key is not None:
             self.digests.append(key[0])
@@ -108,15 +106,20 @@ class Batch:
 
     def _touch(self, event: JournalEvent, versions: Mapping[str, int] | None) -> None:
         """Take down the versions of accounts on which an event changes what is pending."""
-        accounts, known = self._book.accounts, self._versions
+        accounts, known = self._book.accounts, self.versions
         for name in self._book.touched(event):
             if name not in known:
                 known[name] = versions[name] if versions else accounts[name].version
 
     def _post(self, event: TransactionPosted, versions: Mapping[str, int] | None) -> None:
-        accounts, known, postings = self._book.accounts, self._versions, self.postings
+        accounts, known, postings = self._book.accounts, self.versions, self.postings
         seq, day = event.seq, event.effective_date
-        self.posted.append(event)
+        moment = copy_format.microseconds(event.effective_at)
+        self.transactions.append(
+            self.transaction_row.encode(seq, moment, event.kind, event.context)
+        )
+        if event.metadata:
+            self.add_metadata(seq, event.metadata)
         for number, entry in enumerate(event.entries):
             name = entry.account
             account = accounts[name]
@@ -138,6 +141,10 @@ class Batch:
         if applied is not None and applied.period_start is not None:
             number = self._book.accounts[applied.account].number
             self.records["accrual"].append((self.ledger, applied.rule, number, event.seq))
+
+    def add_metadata(self, seq: int, metadata: Mapping[str, str]) -> None:
+        """What is declared of a transaction."""
+        self.metadata += [(self.ledger, key, value, seq) for key, value in metadata.items()]
 
     def _open(self, event: AccountOpened) -> None:
         limits = [parse_limit(text) for text in (event.floor, event.ceiling)]
@@ -169,23 +176,14 @@ class Batch:
         moment = dt.datetime.fromisoformat(self.recorded_at)
         return self._book.dates(self._book.terms, moment, self.recorded_at)[0]
 
-    def balance_columns(self) -> list[list[int]]:
-        """Account numbers, expected versions, new versions; debits, credits, pending debits and
-        pending credits.
+    def balance_arrays(self) -> list[str]:
+        """As `copy_format.balance_arrays`, of the accounts moved.
 
         Must be called before the next command is applied: balances are taken as they are.
         """
         accounts = self._book.accounts
-        moved = [accounts[name] for name in self._versions]
-        return [
-            [account.number for account in moved],
-            list(self._versions.values()),
-            [account.version for account in moved],
-            [account.debits for account in moved],
-            [account.credits for account in moved],
-            [account.pending_debits for account in moved],
-            [account.pending_credits for account in moved],
-        ]
+        moved = [accounts[name] for name in self.versions]
+        return fast.balance_arrays(moved, list(self.versions.values()))
 
     def hold_rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
         """Rows of new holds, and of those that changed, as they stand; taken as balances are."""
@@ -198,6 +196,10 @@ class Batch:
             (new if is_new else changed).append(row)
         return new, changed
 
-    def root(self) -> bytes:
-        """Root of the tree after this batch; must be taken before the next batch grows it."""
+    def grow(self) -> bytes:
+        """Grow the tree by all events; gives its root. Called once, when nothing more is added."""
+        for tile in self._tree.extend(self.leaf_hashes):
+            self.records["tile"].append(
+                (self.ledger, tile.level, tile.index, tile.hashes, tile.root)
+            )
         return self._tree.root()

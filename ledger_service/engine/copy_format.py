@@ -1,4 +1,4 @@
-"""PostgreSQL's binary COPY format: rows of posting lists as bytes.
+"""PostgreSQL's binary COPY format: rows of what follows every transaction, as bytes.
 
 A general encoder looks at every value's type, which takes several times as long for the arrays of
 these rows. Source: PostgreSQL documentation, COPY, "Binary Format", and the `send` functions of the
@@ -9,17 +9,27 @@ length (four bytes) and its bytes. Arrays that are parameters of a statement go 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ledger_service.contract.context import Context
+from ledger_service.domain.account import Account
+
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _EPOCH = dt.date(2000, 1, 1)
+_EPOCH_MOMENT = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_NULL = b"\xff\xff\xff\xff"
 _POSTING_ARRAYS = ((20, "q", 8), (21, "h", 2), (20, "q", 8), (1082, "i", 4))
 """Type, code of `struct` and width of seqs, entry_nos, amounts and effective_dates."""
 
+Posting = tuple[int, int, int, str]
+"""An entry of an account: `seq`, number in the transaction, signed amount, effective date."""
+
 _length = struct.Struct(">i").pack
+_moment = struct.Struct(">qiq").pack
 columns: Callable[[int], bytes] = struct.Struct(">h").pack
 """How many columns follow: the beginning of a row."""
 
@@ -30,9 +40,36 @@ def text(value: str) -> bytes:
     return _length(len(encoded)) + encoded
 
 
-def day_number(value: dt.date) -> int:
-    """A date as PostgreSQL counts it: days since 2000."""
-    return value.toordinal() - _EPOCH.toordinal()
+@functools.lru_cache(maxsize=4096)
+def day_number(day: str) -> int:
+    """A day, YYYY-MM-DD, as PostgreSQL counts it: days since 2000."""
+    return dt.date.fromisoformat(day).toordinal() - _EPOCH.toordinal()
+
+
+@functools.lru_cache(maxsize=4096)
+def microseconds(moment: str) -> int:
+    """A moment, in RFC 3339, as PostgreSQL counts it: microseconds since 2000."""
+    return (dt.datetime.fromisoformat(moment) - _EPOCH_MOMENT) // dt.timedelta(microseconds=1)
+
+
+class TransactionRow:
+    """Makes rows of `ledger.transaction` of one ledger."""
+
+    def __init__(self, ledger: str) -> None:
+        self._head = columns(7) + text(ledger) + _length(8)
+
+    def encode(self, seq: int, effective_at: int, kind: str, context: Context) -> bytes:
+        """One row; `effective_at` as PostgreSQL counts it."""
+        return b"".join(
+            (
+                self._head,
+                _moment(seq, 8, effective_at),
+                text(kind),
+                text(context.channel),
+                _NULL if context.counterparty is None else text(context.counterparty),
+                _NULL if context.rail_reference is None else text(context.rail_reference),
+            )
+        )
 
 
 class PostingRow:
@@ -46,21 +83,15 @@ class PostingRow:
         self._head = columns(7) + text(ledger)
         self._layouts: dict[int, tuple[Callable[..., bytes], list[Any]]] = {}
 
-    def encode(
-        self,
-        number: int,
-        seqs: Sequence[int],
-        entry_nos: Sequence[int],
-        amounts: Sequence[int],
-        day_numbers: Sequence[int],
-    ) -> bytes:
+    def encode(self, number: int, postings: Sequence[Posting]) -> bytes:
         """One row: an account's number, and its entries."""
-        size = len(seqs)
+        size = len(postings)
+        seqs, entry_nos, amounts, days = zip(*postings, strict=True)
         pack, values = self._layouts.get(size) or self._layout(size)
         step = 2 * size
         values[2], values[4] = number, seqs[-1]
         start = 7
-        for array in (seqs, entry_nos, amounts, day_numbers):
+        for array in (seqs, entry_nos, amounts, map(day_number, days)):
             values[start : start + step : 2] = array
             start += step + 1
         return pack(*values)
@@ -75,6 +106,15 @@ class PostingRow:
         return self._layouts[size]
 
 
+def sum_days(postings: Sequence[Posting]) -> list[tuple[str, int, int]]:
+    """By effective date: date, debits, credits."""
+    by_day: dict[str, tuple[int, int]] = {}
+    for _, _, amount, day in postings:
+        debits, credits_ = by_day.get(day, (0, 0))
+        by_day[day] = (debits + amount, credits_) if amount > 0 else (debits, credits_ - amount)
+    return [(day, *moved) for day, moved in by_day.items()]
+
+
 def stream(rows: Iterable[bytes]) -> bytearray:
     """Rows as COPY takes them."""
     return bytearray(b"".join((_HEADER, *rows, _TRAILER)))
@@ -83,3 +123,16 @@ def stream(rows: Iterable[bytes]) -> bytearray:
 def array(values: Iterable[int]) -> str:
     """An array as PostgreSQL reads it from text: several times cheaper than a general encoder."""
     return "{" + ",".join(map(str, values)) + "}"
+
+
+def balance_arrays(accounts: Sequence[Account], expected: Iterable[int]) -> list[str]:
+    """Of accounts moved: numbers, expected and new versions, debits, credits, pending of each side."""
+    return [
+        array([account.number for account in accounts]),
+        array(expected),
+        array([account.version for account in accounts]),
+        array([account.debits for account in accounts]),
+        array([account.credits for account in accounts]),
+        array([account.pending_debits for account in accounts]),
+        array([account.pending_credits for account in accounts]),
+    ]

@@ -29,13 +29,16 @@ from ledger_service.domain.rule_commands import (
     ChargeFee,
     Declaring,
 )
+from ledger_service.engine import fast
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown, Verdict
 
 DRY_RUN = (PostTransaction, PlaceHold, ChargeFee, AccrueInterest, CapitalizeInterest)
 """Commands that can be decided without being carried out."""
-_YIELD_EVERY = 256
-"""Commands decided before the commit that is under way gets the processor again."""
+_AT_ONCE = 256
+"""Commands that the lane takes without looking up."""
+_TURN_S = 0.002
+"""After which the commit that is under way gets the processor again."""
 
 
 class Submission(msgspec.Struct, eq=False):
@@ -100,12 +103,13 @@ def lookup_of(command: Command) -> str:
 
 
 async def decide_all(
-    book: Book, batch: Batch, submissions: Sequence[Submission]
+    book: Book, batch: Batch, submissions: Sequence[Submission], now: dt.datetime
 ) -> list[list[Draft]]:
-    """Decide submissions in order, at one moment; applies what is decided and gathers it in `batch`."""
+    """Decide submissions in order, all at the moment `now`; applies what is decided and gathers it in
+    `batch`."""
     drafts: list[list[Draft]] = []
-    since_yield = 0
-    now = dt.datetime.now(dt.UTC)
+    turn_ends = time.monotonic() + _TURN_S
+    lane = fast.Lane(book, batch, now) if fast.Lane else None
     for submission in submissions:
         if time.monotonic() > submission.deadline and not submission.in_doubt:
             late: list[Draft] = [_refused(refusal("deadline_passed"))]
@@ -114,12 +118,16 @@ async def decide_all(
             drafts.append(_decide_linked(book, batch, submission, now))
         else:
             found: list[Draft] = []
-            for command in submission.commands:
-                found.append(_carry_out(book, batch, command, now, submission))
-                since_yield += 1
-                if since_yield >= _YIELD_EVERY:
-                    since_yield = 0
+            commands = submission.commands
+            while len(found) < len(commands):
+                until = min(len(commands), len(found) + _AT_ONCE)
+                if lane is not None:
+                    lane.take(commands, len(found), until, submission.with_events, found)
+                if len(found) < until:
+                    found.append(_carry_out(book, batch, commands[len(found)], now, submission))
+                if time.monotonic() > turn_ends:
                     await asyncio.sleep(0)
+                    turn_ends = time.monotonic() + _TURN_S
             if submission.stands_alone:
                 _expect_approval(batch, submission, found)
             drafts.append(found)

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ledger_service.contract.events import TransactionPosted
-from ledger_service.engine import copy_format
-from ledger_service.engine.batch import Batch, Posting
+from ledger_service.engine import copy_format, fast
+from ledger_service.engine.batch import Batch
+from ledger_service.engine.copy_format import Posting
 
-_ROWS_AT_ONCE = 1024
-"""Made before the writer, whose processor this is, gets it again ..."""
-_EVENTS_AT_ONCE = 4096
-"""... as are the rows of so many events."""
+_ACCOUNTS_AT_ONCE = 1024
+"""Followed before the writer, whose processor this is, gets it again."""
 
 _ADD_TO_DAYS = (
     "insert into ledger.day_delta as t "
@@ -44,9 +41,9 @@ async def write(connection: Any, batches: Sequence[Batch]) -> None:
         day,
         batches[0].first_seq + 1,
     )
-    postings = await _together(batches)
-    await _copy(connection, "posting_list", await _posting_rows(ledger, postings))
-    if sums := await _day_sums(postings):
+    rows, sums, dated = await _derived(ledger, recorded_date, await _together(batches))
+    await _copy(connection, "posting_list", rows)
+    if sums:
         numbers, days, debited, credited = zip(*sums, strict=True)
         await connection.execute(
             _ADD_TO_DAYS,
@@ -57,25 +54,17 @@ async def write(connection: Any, batches: Sequence[Batch]) -> None:
             copy_format.array(debited),
             copy_format.array(credited),
         )
-    await _copy_records(
-        connection, "value_dated_entry", _value_dated(ledger, recorded_date, postings)
-    )
-    posted = [event for batch in batches for event in batch.posted]
-    for start in range(0, len(posted), _EVENTS_AT_ONCE):
-        page = posted[start : start + _EVENTS_AT_ONCE]
-        await _copy_records(connection, "transaction", _transactions(ledger, page))
-        await _copy_records(connection, "transaction_metadata", _metadata(ledger, page))
+    await _copy_records(connection, "value_dated_entry", dated)
+    await _copy(connection, "transaction", [row for batch in batches for row in batch.transactions])
+    metadata = [row for batch in batches for row in batch.metadata]
+    await _copy_records(connection, "transaction_metadata", metadata)
 
 
-Postings = dict[int, list[Posting]]
-"""By number of the account."""
-
-
-async def _together(batches: Sequence[Batch]) -> Postings:
-    """The entries of all batches."""
+async def _together(batches: Sequence[Batch]) -> dict[int, list[Posting]]:
+    """The entries of all batches, by number of the account."""
     if len(batches) == 1:
         return batches[0].postings
-    found: Postings = {}
+    found: dict[int, list[Posting]] = {}
     for batch in batches:
         for number, postings in batch.postings.items():
             if number in found:
@@ -86,72 +75,32 @@ async def _together(batches: Sequence[Batch]) -> Postings:
     return found
 
 
-async def _posting_rows(ledger: str, found: Postings) -> list[bytes]:
-    """One row per account moved: its entries."""
-    row, rows = copy_format.PostingRow(ledger), []
-    for number, postings in found.items():
-        seqs, entry_nos, amounts, days = zip(*postings, strict=True)
-        rows.append(row.encode(number, seqs, entry_nos, amounts, [*map(_day_number, days)]))
-        if len(rows) % _ROWS_AT_ONCE == 0:
+DaySum = tuple[int, str, int, int]
+"""Account, effective date, debits, credits."""
+Dated = tuple[str, int, dt.date, int, int, int]
+"""An entry that counts for another day than the one on which it was recorded."""
+
+
+async def _derived(
+    ledger: str, recorded_date: str, postings: dict[int, list[Posting]]
+) -> tuple[list[bytes], list[DaySum], list[Dated]]:
+    """Posting lists, day sums and value-dated entries, in the order of accounts, as indexes like it."""
+    rows, sums, dated = [], [], []
+    row = fast.PostingRow(ledger)
+    for place, number in enumerate(sorted(postings), 1):
+        of = postings[number]
+        rows.append(row.encode(number, of))
+        for day, debits, credits_ in fast.sum_days(of):
+            sums.append((number, day, debits, credits_))
+            if day != recorded_date:
+                dated += [
+                    (ledger, number, dt.date.fromisoformat(day), seq, entry_no, amount)
+                    for seq, entry_no, amount, of_day in of
+                    if of_day == day
+                ]
+        if place % _ACCOUNTS_AT_ONCE == 0:
             await asyncio.sleep(0)
-    return rows
-
-
-async def _day_sums(found: Postings) -> list[tuple[int, str, int, int]]:
-    """By account and effective date: account, date, debits, credits."""
-    sums: list[tuple[int, str, int, int]] = []
-    for place, (number, postings) in enumerate(found.items(), 1):
-        by_day: dict[str, tuple[int, int]] = {}
-        for _, _, amount, day in postings:
-            debits, credits_ = by_day.get(day, (0, 0))
-            by_day[day] = (debits + amount, credits_) if amount > 0 else (debits, credits_ - amount)
-        sums += [(number, day, *moved) for day, moved in by_day.items()]
-        if place % _ROWS_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    return sums
-
-
-def _value_dated(ledger: str, recorded_date: str, found: Postings) -> list[tuple[Any, ...]]:
-    """Entries that count for another day than the one on which they were recorded."""
-    return [
-        (ledger, number, dt.date.fromisoformat(day), seq, entry_no, amount)
-        for number, postings in found.items()
-        for seq, entry_no, amount, day in postings
-        if day != recorded_date
-    ]
-
-
-def _transactions(ledger: str, events: Iterable[TransactionPosted]) -> list[tuple[Any, ...]]:
-    """What transactions are looked for by."""
-    return [
-        (
-            ledger,
-            event.seq,
-            _moment(event.effective_at),
-            event.kind,
-            event.context.channel,
-            event.context.counterparty,
-            event.context.rail_reference,
-        )
-        for event in events
-    ]
-
-
-def _metadata(ledger: str, events: Iterable[TransactionPosted]) -> list[tuple[str, str, str, int]]:
-    return [
-        (ledger, key, value, event.seq)
-        for event in events
-        if event.metadata
-        for key, value in event.metadata.items()
-    ]
-
-
-_moment = functools.lru_cache(maxsize=4096)(dt.datetime.fromisoformat)
-
-
-@functools.lru_cache(maxsize=4096)
-def _day_number(text: str) -> int:
-    return copy_format.day_number(dt.date.fromisoformat(text))
+    return rows, sums, dated
 
 
 async def _copy_records(connection: Any, table: str, records: list[tuple[Any, ...]]) -> None:

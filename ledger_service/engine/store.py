@@ -19,7 +19,7 @@ from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.memory import Lacks, absent
-from ledger_service.engine import accruals, copy_format, failpoints, stops
+from ledger_service.engine import accruals, failpoints, stops
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.closing import books_of
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree
@@ -227,9 +227,9 @@ class Rows:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.balances = batch.balance_columns()
+        self.balances = batch.balance_arrays()
         self.new_holds, self.changed_holds = batch.hold_rows()
-        self.root = batch.root()
+        self.root = batch.grow()
         self.is_plain = not (
             batch.records or batch.changed or batch.approval or self.new_holds or self.changed_holds
         )
@@ -279,7 +279,7 @@ async def _write(connection: Connection, rows: Rows, epoch: int) -> None:
         batch.digests,
         batch.key_seqs,
         batch.request_hashes,
-        *(copy_format.array(column) for column in rows.balances),
+        *rows.balances,
     )
     if not is_ours:
         raise Fenced

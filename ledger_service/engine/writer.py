@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -299,7 +300,7 @@ class LedgerWriter:
             await commit  # days are summed where the book stands, or entries would be missed
         await store.load(held.loading, book, lacks)
         batch = Batch(book, held.tree)
-        drafts = await decide_all(book, batch, submissions)
+        drafts = await decide_all(book, batch, submissions, dt.datetime.now(dt.UTC))
         return store.Rows(batch), drafts
 
     async def _commit(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from ledger_service.domain.book import Replay
-from ledger_service.engine import copy_format, deciding, durability, failpoints, store, writer
+from ledger_service.engine import deciding, durability, failpoints, store, writer
 
 
 def answer_before_commit() -> None:
@@ -75,7 +75,7 @@ def commit_in_pieces() -> None:
         )
         failpoints.reach("commit.before_commit")
         columns = (balances[0], balances[2], balances[3], balances[4])
-        await connection.execute(moved, batch.ledger, *map(copy_format.array, columns))
+        await connection.execute(moved, batch.ledger, *columns)
         await store._write_records(connection, rows)
         failpoints.reach("commit.after_commit")
 
@@ -86,8 +86,8 @@ def retry_blindly() -> None:
     """What was not answered is done again as if it had never been sent: under a key of its own."""
     put_back = writer.LedgerWriter._put_back
 
-    def under_new_keys(self):
-        put_back(self)
+    def under_new_keys(self, *, in_doubt):
+        put_back(self, in_doubt=in_doubt)
         for submission in self._queue:
             if submission.in_doubt:
                 submission.commands = [_renamed(command) for command in submission.commands]
@@ -95,11 +95,11 @@ def retry_blindly() -> None:
     writer.LedgerWriter._put_back = under_new_keys
     decide = deciding.decide_all
 
-    async def decide_blindly(book, batch, submissions):
+    async def decide_blindly(book, batch, submissions, now):
         for submission in submissions:
             if submission.in_doubt and not submission.attempts:
                 submission.commands = [_renamed(command) for command in submission.commands]
-        return await decide(book, batch, submissions)
+        return await decide(book, batch, submissions, now)
 
     writer.decide_all = decide_blindly
 

@@ -75,7 +75,7 @@ def _walk(scope: Scope, tree: Tree, signed: SignedSizes, remembered: Row) -> int
                 scope.add("ledger.journal", "bytes_changed", message, seq=row["seq"])
             if event is not None:
                 _facts(scope, row, event)
-            for tile in tree.append(hashed):
+            for tile in tree.extend([hashed]):
                 due_tiles += 1
                 _tile(scope, tile)
             signed.reached(tree)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -47,7 +48,7 @@ async def _rows(connection: asyncpg.Connection, book: Book, tree) -> store.Rows:
         commands, linked=False, deadline=deadline_in(9), in_doubt=False, with_events=False,
         answer=answer,
     )  # fmt: skip
-    await decide_all(book, batch, [asked])
+    await decide_all(book, batch, [asked], dt.datetime.now(dt.UTC))
     return store.Rows(batch)
 
 

@@ -50,7 +50,7 @@ def store(owner_url: str, events: list[JournalEvent]) -> bytes:
     tree, ledger = Tree(), events[0].ledger
     with psycopg.connect(owner_url) as connection:
         for event in events:
-            for tile in tree.append(leaf_hash(encode(event))):
+            for tile in tree.extend([leaf_hash(encode(event))]):
                 raise AssertionError(f"no history here fills a tile: {tile}")
         note = checkpoints.sign(
             checkpoints.Checkpoint(f"{ORIGIN}/{ledger}", tree.size, tree.root()), LOG

@@ -234,7 +234,7 @@ def rewrite_history(database: LedgerDatabase, admin_url: str) -> str:
             f"update ledger.tile set hashes = '\\x{tile.hashes.hex()}', "
             f"root = '\\x{tile.root.hex()}' "
             f"where level = {tile.level} and tile_index = {tile.index}"
-            for tile in tree.append(hashed)
+            for tile in tree.extend([hashed])
         ]
     note = checkpoints.sign(
         checkpoints.Checkpoint(f"{ORIGIN}/{LEDGER}", tree.size, tree.root()), LOG

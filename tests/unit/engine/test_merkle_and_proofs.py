@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 
+import hypothesis.strategies as st
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from hypothesis import given, settings
 
 from ledger_service.engine import checkpoints
 from ledger_service.engine.merkle import TILE_WIDTH, Tree, edge_ranges, leaf_hash
@@ -38,7 +40,7 @@ def test_roots_are_the_naive_ones_and_survive_a_restart_at_any_size() -> None:
     tree = Tree()
     tiles = {}
     for size, leaf in enumerate(LEAVES, 1):
-        for tile in tree.append(leaf):
+        for tile in tree.extend([leaf]):
             tiles[tile.level, tile.index] = tile
         if size in (1, 2, 3, 255, 256, 257, 512, 1000, 65_536, 65_800):
             assert tree.root() == naive(LEAVES[:size])
@@ -51,6 +53,19 @@ def test_roots_are_the_naive_ones_and_survive_a_restart_at_any_size() -> None:
             assert Tree(edges, size).root() == tree.root()
     assert tiles[0, 1].hashes == b"".join(LEAVES[TILE_WIDTH : 2 * TILE_WIDTH])
     assert tiles[1, 0].root == naive(LEAVES[:65_536])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from((0, 1, 2, 3, 100, 255, 256, 257, 700)), max_size=8))
+def test_a_tree_that_grows_by_many_is_the_one_that_grew_one_by_one(steps: list[int]) -> None:
+    single, tree, tiles = Tree(), Tree(), []
+    for step in steps:
+        news = LEAVES[tree.size : tree.size + step]
+        grown = {(tile.level, tile.index): tile for tile in tree.extend(news)}
+        tiles += [tile for leaf in news for tile in single.extend([leaf])]
+        assert tree.root() == single.root() == naive(LEAVES[: tree.size])
+        assert all(grown.get((tile.level, tile.index), tile) == tile for tile in tiles)
+    assert len(tiles) == tree.size // TILE_WIDTH
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 33])

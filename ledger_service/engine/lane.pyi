@@ -1,0 +1,36 @@
+import datetime as dt
+from collections.abc import Sequence
+
+from ledger_service.domain.account import Account
+from ledger_service.domain.book import Book
+from ledger_service.domain.commands import Command
+from ledger_service.engine.batch import Batch
+from ledger_service.engine.copy_format import Posting
+from ledger_service.engine.deciding import Draft
+
+class Lane:
+    """Carries out plain postings on a book, at one moment, into one batch."""
+
+    def __init__(self, book: Book, batch: Batch, now: dt.datetime) -> None: ...
+    def take(
+        self,
+        commands: Sequence[Command],
+        start: int,
+        until: int,
+        with_events: bool,
+        drafts: list[Draft],
+    ) -> int:
+        """Carry out commands from `start` on while they are plain, none past `until`; their verdicts
+        come to `drafts`. Gives the place of the first that is left."""
+
+class PostingRow:
+    """As `copy_format.PostingRow`."""
+
+    def __init__(self, ledger: str) -> None: ...
+    def encode(self, number: int, postings: list[Posting]) -> bytes: ...
+
+def sum_days(postings: list[Posting]) -> list[tuple[str, int, int]]:
+    """As `copy_format.sum_days`."""
+
+def balance_arrays(accounts: list[Account], expected: list[int]) -> list[str]:
+    """As `copy_format.balance_arrays`."""

@@ -1,0 +1,232 @@
+"""The compiled lane against the book alone: the same verdicts, the same bytes, the same rows, always."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from ledger_service.contract.events import Context, Entry, Rate
+from ledger_service.domain.account import Account
+from ledger_service.domain.commands import (
+    Command,
+    OpenAccount,
+    PostTransaction,
+    SoftClosePeriod,
+    capture_hold,
+    place_hold,
+    post_transaction,
+)
+from ledger_service.engine import copy_format, fast
+from ledger_service.engine.batch import Batch
+from ledger_service.engine.deciding import Submission, decide_all
+from ledger_service.engine.merkle import Tree
+from tests.ledger_book import NOW, open_book
+
+lane = pytest.importorskip(
+    "ledger_service.engine.lane", reason="takes a C compiler at installation"
+)
+
+A, B, FROZEN, EURO = (
+    "customer:1:wallet",
+    "customer:2:wallet",
+    "customer:3:wallet",
+    "customer:4:wallet",
+)
+ACCOUNTS = (A, B, FROZEN, "bank:fbo", EURO, "customer:nobody:wallet")
+MOST = str(2**63 - 1)
+
+
+def transfer(debited: str, credited: str, amount: str, currency: str = "USD") -> list[Entry]:
+    return [Entry(debited, "debit", amount, currency), Entry(credited, "credit", amount, currency)]
+
+
+def legs_of(*legs: tuple[str, int]) -> list[Entry]:
+    return [
+        Entry(name, "debit" if amount > 0 else "credit", str(abs(amount)), "USD")
+        for name, amount in legs
+    ]
+
+
+names = st.sampled_from(ACCOUNTS[:4])
+money = st.sampled_from(("1", "1", "5", "50", "99", "100"))
+plain = st.one_of(
+    st.builds(transfer, names, names, money),
+    st.builds(transfer, st.just(A), st.just(B), money),
+    st.builds(transfer, st.just(B), st.just(A), money),
+)
+odd_entries = st.one_of(
+    st.builds(legs_of, st.just((A, 7)), st.just((B, -3)), st.tuples(names, st.just(-4))),
+    st.builds(legs_of, st.just((A, 150)), st.just((A, -60)), st.just((B, -90))),
+    st.builds(legs_of, st.just((A, 7)), st.tuples(names, st.sampled_from((-6, -8, 7)))),
+    st.builds(transfer, names, names, st.sampled_from(("07", "0", "", "-1", "1e2", "٣", MOST))),
+    st.builds(transfer, names, names, st.sampled_from(("9" * 19, "1" * 20))),
+    st.builds(transfer, st.sampled_from(ACCOUNTS), names, st.just("5")),
+    st.builds(transfer, st.just(A), st.just(B), st.just("5"), st.sampled_from(("EUR", "XXX"))),
+    st.just([Entry(A, "debit", "5", "USD"), Entry(B, "credit", "5", "EUR")]),
+    st.just(legs_of(*[(A, 1), (B, -1)] * 9)),
+    st.just(legs_of((A, 5))),
+)
+contexts = st.builds(
+    Context,
+    st.sampled_from(("ach", "internal", "pigeon")),
+    st.sampled_from((None, "pty_1", "mü", 'a"b', "123456789")),
+    counterparty_country=st.sampled_from((None, "US", "Utah")),
+    rail_reference=st.sampled_from((None, "R/1", "4111 1111 1111 1111")),
+)
+oddities: dict[str, Any] = {
+    "entries": odd_entries,
+    "context": contexts,
+    "kind": st.sampled_from(("payroll", "bribe", "reversal")),
+    "actor": st.sampled_from(('ke"y', "schlüssel", "k\\1", "k\n", "k\x7f")),
+    "request_id": st.sampled_from(("12345678-1234", "r\t")),
+    "metadata": st.sampled_from(({"invoice": "ü\n"}, {"who": "x"}, {"invoice": "123456789"})),
+    "effective_at": st.sampled_from(
+        (
+            "2026-07-01T15:00:00Z",
+            "2026-06-20T12:00:00.5+02:00",
+            "2026-05-01T00:00:00Z",
+            "2027-01-01T00:00:00Z",
+            "now",
+        )
+    ),
+    "imposed": st.sampled_from((True,)),
+    "dry_run": st.sampled_from((True,)),
+    "corrects": st.just(3),
+    "approval": st.just("apr_1"),
+    "rate": st.just(Rate("USD", "EUR", "9", "10")),
+}
+"""What a posting may have besides, or instead: each by itself, so that nothing else hides it."""
+odd = st.sampled_from(sorted(oddities)).flatmap(
+    lambda name: st.fixed_dictionaries({name: oddities[name]})
+)
+
+
+def post(key: int, entries: list[Entry], oddity: dict[str, Any]) -> PostTransaction:
+    ordinary = {"kind": "transfer", "actor": "key_1", "entries": entries}
+    return post_transaction("simulated", str(key), **{**ordinary, **oddity})
+
+
+posts = st.builds(post, st.integers(1, 60), plain, st.one_of(st.just({}), st.just({}), odd))
+others: st.SearchStrategy[Command] = st.one_of(
+    st.just(OpenAccount("customer:5:wallet", "USD", "usr_1")),
+    st.just(SoftClosePeriod("2026-06-25", "usr_1")),
+    st.builds(
+        lambda key: place_hold(
+            "simulated", f"h{key}", kind="transfer", entries=transfer(A, B, "5"), actor="k"
+        ),
+        st.integers(1, 3),
+    ),
+    st.builds(
+        lambda key, hold: capture_hold("simulated", f"c{key}", hold=hold, actor="k"),
+        st.integers(1, 3),
+        st.integers(8, 20),
+    ),
+)
+submissions = st.lists(
+    st.tuples(
+        st.lists(st.one_of(posts, posts, posts, posts, others), min_size=1, max_size=20),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+PARTS = ("_book", "_tree", "transaction_row")
+"""Of a batch, what is no row."""
+
+
+def carry_out(asked: list[tuple[list[Command], bool]], compiled: Any) -> list[Any]:
+    """All that a writer would see of each submission, one batch for each."""
+    book, tree, seen = open_book(A, B, FROZEN, floor="-100"), Tree(), []
+    book.accounts[A].ceiling, book.accounts[FROZEN].status = 150, "frozen"
+
+    async def run() -> None:
+        for number, (commands, with_events) in enumerate(asked):
+            batch = Batch(book, tree)
+            answer = asyncio.get_running_loop().create_future()
+            submission = Submission(
+                commands,
+                linked=False,
+                deadline=time.monotonic() + 60,
+                in_doubt=False,
+                with_events=with_events,
+                answer=answer,
+            )
+            now = NOW + dt.timedelta(seconds=number)
+            drafts = await decide_all(book, batch, [submission], now)
+            seen.append([drafts, batch.balance_arrays(), batch.hold_rows(), batch.grow()])
+            seen.append({name: what for name, what in vars(batch).items() if name not in PARTS})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "Lane", compiled)
+        asyncio.run(run())
+    seen.append((book.seq, book.recorded_at, list(book.accounts.items()), book.keys, book.holds))
+    return seen
+
+
+@settings(max_examples=200, deadline=None)
+@given(submissions)
+def test_the_lane_does_what_the_book_does(asked: list[tuple[list[Command], bool]]) -> None:
+    assert carry_out(asked, lane.Lane) == carry_out(asked, None)
+
+
+def test_the_lane_takes_what_is_plain_itself() -> None:
+    book = open_book(A, B)
+    batch, drafts = Batch(book, Tree()), []
+    plain: list[Command] = [
+        post_transaction(
+            "simulated", str(number), kind="transfer", entries=transfer(A, B, "5"), actor="key_1",
+            context=Context("ach", "pty_1", None, "US", "REF 1"), metadata={"invoice": "1"},
+            effective_at="2026-06-20T12:00:00Z",
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    refused = post_transaction(
+        "simulated", "4", kind="transfer", entries=transfer(A, A, "0"), actor="k"
+    )
+    taken = lane.Lane(book, batch, NOW).take(
+        [*plain, refused, *plain], 0, 7, with_events=True, drafts=drafts
+    )
+    assert (taken, len(drafts), len(batch.raws)) == (3, 3, 3)
+
+
+postings = st.lists(
+    st.tuples(
+        st.integers(1, 2**62),
+        st.integers(0, 255),
+        st.integers(1 - 2**63, 2**63 - 1).filter(bool),
+        st.sampled_from(("2026-07-01", "2026-06-30", "1999-12-31", "2027-01-01")),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(st.integers(1, 2**62), postings)
+def test_rows_of_what_follows_are_the_same(
+    number: int, of: list[tuple[int, int, int, str]]
+) -> None:
+    assert lane.PostingRow("simulated").encode(number, of) == copy_format.PostingRow(
+        "simulated"
+    ).encode(number, of)
+    assert sorted(lane.sum_days(of)) == sorted(copy_format.sum_days(of))
+
+
+sums = st.integers(0, 2**70)
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**62), sums, sums, sums, sums), max_size=20))
+def test_balances_are_the_same(moved: list[tuple[int, ...]]) -> None:
+    accounts = [
+        Account(number, "USD", False, True, None, None, None, "open", 1, *of, version=number + 1)  # noqa: FBT003
+        for number, *of in moved
+    ]
+    expected = [account.number for account in accounts]
+    assert lane.balance_arrays(accounts, expected) == copy_format.balance_arrays(accounts, expected)
