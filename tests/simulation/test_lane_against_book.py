@@ -26,6 +26,7 @@ from ledger_service.engine import copy_format, fast
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.deciding import Submission, decide_all
 from ledger_service.engine.merkle import Tree
+from ledger_service.engine.protocol import Refused
 from tests.ledger_book import NOW, open_book
 
 lane = pytest.importorskip(
@@ -144,7 +145,7 @@ PARTS = ("_book", "_tree", "transaction_row")
 
 def carry_out(asked: list[tuple[list[Command], bool]], compiled: Any) -> list[Any]:
     """All that a writer would see of each submission, one batch for each."""
-    book, tree, seen = open_book(A, B, FROZEN, floor="-100"), Tree(), []
+    book, tree, seen = open_book(A, B, FROZEN, "bank:fbo", floor="-100"), Tree(), []
     book.accounts[A].ceiling, book.accounts[FROZEN].status = 150, "frozen"
 
     async def run() -> None:
@@ -175,6 +176,17 @@ def carry_out(asked: list[tuple[list[Command], bool]], compiled: Any) -> list[An
 @given(submissions)
 def test_the_lane_does_what_the_book_does(asked: list[tuple[list[Command], bool]]) -> None:
     assert carry_out(asked, lane.Lane) == carry_out(asked, None)
+
+
+def test_limits_are_the_same_to_the_last_unit() -> None:
+    moves = (100, 50, 1, -150, -100, -1)  # the ceiling is 150, the floor -100
+    asked: list[Command] = [
+        post(key, legs_of((A, -amount), ("bank:fbo", amount)), {})
+        for key, amount in enumerate(moves)
+    ]
+    drafts = carry_out([(asked, False)], lane.Lane)[0][0][0]
+    assert [isinstance(draft, Refused) for draft in drafts] == [False, False, True] * 2
+    assert carry_out([(asked, False)], lane.Lane) == carry_out([(asked, False)], None)
 
 
 def test_the_lane_takes_what_is_plain_itself() -> None:
