@@ -9,7 +9,7 @@ import msgspec
 Channel = Literal["ach", "wire", "instant", "card", "cash", "check", "internal"]
 
 
-class Context(msgspec.Struct, frozen=True, omit_defaults=True):
+class Context(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What the outside world calls this movement; every field is a token, a code or a party id."""
 
     channel: Channel = "internal"

@@ -29,7 +29,7 @@ AccountClass = Literal["asset", "liability", "equity", "income", "expense"]
 AccountStatus = Literal["open", "debits_frozen", "credits_frozen", "frozen", "closed"]
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One line of a transaction. `amount` is positive; the side gives the direction."""
 
     account: str

@@ -13,8 +13,12 @@ STATUSES: frozenset[str] = frozenset(get_args(AccountStatus))
 _LIMIT = re.compile(r"-?(0|[1-9][0-9]{0,18})\Z")
 
 
-class Account(msgspec.Struct):
-    """State of one account. Debits and credits are kept apart and only grow."""
+class Account(msgspec.Struct, gc=False):
+    """State of one account. Debits and credits are kept apart and only grow.
+
+    `gc=False`, as elsewhere: what holds text and numbers can't be part of a cycle, so the garbage
+    collector need not walk over a million of them.
+    """
 
     number: int
     """`seq` of its opening; names the account in the database."""

@@ -62,7 +62,7 @@ class ChangeAccount(msgspec.Struct, frozen=True, array_like=True, tag="change_ac
     request_id: str | None = None
 
 
-class PostTransaction(msgspec.Struct, frozen=True, array_like=True, tag="post"):
+class PostTransaction(msgspec.Struct, frozen=True, array_like=True, tag="post", gc=False):
     """Move money. `digest` is `key_digest`, `request_hash` the `content_hash` of the rest."""
 
     digest: bytes
@@ -101,7 +101,7 @@ class ReverseTransaction(msgspec.Struct, frozen=True, array_like=True, tag="reve
     request_id: str | None = None
 
 
-class PlaceHold(msgspec.Struct, frozen=True, array_like=True, tag="place_hold"):
+class PlaceHold(msgspec.Struct, frozen=True, array_like=True, tag="place_hold", gc=False):
     """Set money aside until it is captured, voided, or `expires_at`."""
 
     digest: bytes
@@ -117,7 +117,7 @@ class PlaceHold(msgspec.Struct, frozen=True, array_like=True, tag="place_hold"):
     dry_run: bool = False
 
 
-class CaptureHold(msgspec.Struct, frozen=True, array_like=True, tag="capture_hold"):
+class CaptureHold(msgspec.Struct, frozen=True, array_like=True, tag="capture_hold", gc=False):
     """Post what was set aside, wholly or in part."""
 
     digest: bytes
@@ -135,7 +135,7 @@ class CaptureHold(msgspec.Struct, frozen=True, array_like=True, tag="capture_hol
     request_id: str | None = None
 
 
-class VoidHold(msgspec.Struct, frozen=True, array_like=True, tag="void_hold"):
+class VoidHold(msgspec.Struct, frozen=True, array_like=True, tag="void_hold", gc=False):
     """Release what is left of a hold."""
 
     digest: bytes

@@ -30,7 +30,7 @@ ALL_LEDGERS = "*"
 """The address of commands that open ledgers."""
 
 
-class Committed(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class Committed(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """It is durable, under this `seq`. `replayed`: it had been carried out before."""
 
     seq: int
