@@ -10,7 +10,6 @@ Order of the checks: errors.REFUSALS.
 from __future__ import annotations
 
 import datetime as dt
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -91,12 +90,12 @@ class Book:
         self.seq: int = 0
         self.recorded_at = ""
         self.terms: Terms | None = None
-        self.accounts: OrderedDict[str, Account] = OrderedDict()
+        self.accounts: dict[str, Account] = {}
         self.keys: dict[bytes, tuple[int, bytes]] = {}
         """Idempotency digest to `seq` and hash of the request."""
-        self.originals: OrderedDict[int, Original] = OrderedDict()
+        self.originals: dict[int, Original] = {}
         """Transactions that someone reverses or corrects."""
-        self.holds: OrderedDict[int, Hold] = OrderedDict()
+        self.holds: dict[int, Hold] = {}
         self.periods = Periods()
         self.closings: dict[str, Books | Refusal] = {}
         """By last day: what a period's closing states, or why the books can't be closed. Good for
@@ -318,7 +317,6 @@ class Book:
         if self._before is not None and name not in self._before.accounts:
             self._before.accounts[name] = msgspec.structs.replace(account)
         account.version = seq
-        self.accounts.move_to_end(name)
         return account
 
     # --- linked batches -----------------------------------------------------------------------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from ledger_service.contract.events import RuleDeclared
+from ledger_service.domain.account import Account
 from ledger_service.domain.commands import (
     CaptureHold,
     ChangeAccount,
@@ -34,6 +35,9 @@ from ledger_service.domain.rule_commands import (
 
 if TYPE_CHECKING:
     from ledger_service.domain.book import Book
+
+_Name = TypeVar("_Name")
+_Known = TypeVar("_Known")
 
 
 class Lacks(msgspec.Struct):
@@ -121,23 +125,44 @@ def absent(names: Iterable[str], book: Book) -> set[str]:
 
 
 def forget(book: Book, *, accounts: int, keys: int, originals: int, committed: int) -> None:
-    """Keep at most so many of each, the oldest used go first; nothing that is not committed.
+    """Keep about so many of each, the oldest go first; nothing that is not committed.
 
     Of holds as many are kept as of `originals`.
     """
-    while len(book.accounts) > accounts:
-        account = next(iter(book.accounts.values()))
-        if max(account.version, account.status_seq) > committed:
-            break
-        book.accounts.popitem(last=False)
-    # by one walk: each look for the first of a dictionary passes all that were taken from it
-    for digest, (seq, _) in [*islice(book.keys.items(), max(0, len(book.keys) - keys))]:
+    _forget_accounts(book, accounts, committed)
+    for digest, (seq, _) in _beyond(book.keys, keys):
         if seq > committed:
             break
         del book.keys[digest]
-    while len(book.originals) > originals:
-        book.originals.popitem(last=False)
-    while len(book.holds) > originals:
-        if next(iter(book.holds.values())).version > committed:
+    for number, _ in _beyond(book.originals, originals):
+        del book.originals[number]
+    for number, held in _beyond(book.holds, originals):
+        if held.version > committed:
             break
-        book.holds.popitem(last=False)
+        del book.holds[number]
+
+
+def _forget_accounts(book: Book, limit: int, committed: int) -> None:
+    """Of the accounts that came first, those in use get a second chance: they go to the end, once.
+
+    An order of use would have to be kept at each entry, for what is needed at few commits.
+    """
+    in_use_since = committed - limit // 2  # few more can have been moved since than are kept
+    for name, account in _beyond(book.accounts, limit):
+        if _last_use(account) > in_use_since:
+            book.accounts[name] = book.accounts.pop(name)
+        else:
+            del book.accounts[name]
+    for name, account in _beyond(book.accounts, limit):
+        if _last_use(account) <= committed:
+            del book.accounts[name]
+
+
+def _last_use(account: Account) -> int:
+    return max(account.version, account.status_seq)
+
+
+def _beyond(known: dict[_Name, _Known], limit: int) -> list[tuple[_Name, _Known]]:
+    """What came first and is beyond the limit, by one walk: each look for the first of a dictionary
+    passes all that were taken out before it."""
+    return [*islice(known.items(), max(0, len(known) - limit))]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book
 from ledger_service.domain.commands import Command
+from ledger_service.domain.memory import Lacks
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.copy_format import Posting
 from ledger_service.engine.deciding import Draft
@@ -22,6 +23,9 @@ class Lane:
     ) -> int:
         """Carry out commands from `start` on while they are plain, none past `until`; their verdicts
         come to `drafts`. Gives the place of the first that is left."""
+
+def lacks_of(book: Book, commands: list[Command]) -> Lacks:
+    """As `memory.lacks_of`."""
 
 class PostingRow:
     """As `copy_format.PostingRow`."""

@@ -18,7 +18,7 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from ledger_service.domain import transaction
+from ledger_service.domain import memory, transaction
 from ledger_service.domain.commands import PostTransaction
 from ledger_service.domain.decisions import When, when_it_counts
 from ledger_service.domain.limits import check_limits
@@ -67,7 +67,7 @@ cdef inline char* _put_text(char* at, object text) except? NULL:
         return NULL
     for i in range(size):
         sign = chars[i]
-        if sign < 32 or sign > 126 or sign == c'"' or sign == c'\\':
+        if sign < 32 or sign == c'"' or sign == c'\\':
             return NULL
         at[i] = sign
     return at + size
@@ -131,7 +131,7 @@ cdef inline char* _put_column(char* at, object value) except NULL:
 cdef class Lane:
     """Carries out plain postings on a book, at one moment, into one batch."""
 
-    cdef object _book, _batch, _terms, _accounts, _keys, _move_to_end, _now, _effective_at
+    cdef object _book, _batch, _terms, _accounts, _keys, _now, _effective_at
     cdef str _ledger, _recorded_at
     cdef bytes _head
     cdef long long _microseconds
@@ -143,7 +143,6 @@ cdef class Lane:
         self._recorded_at = book.at(now)
         self._ledger, self._terms = book.ledger, book.terms
         self._accounts, self._keys = book.accounts, book.keys
-        self._move_to_end = book.accounts.move_to_end
         self._raws, self._leaf_hashes, self._types = batch.raws, batch.leaf_hashes, batch.types
         self._digests, self._key_seqs = batch.digests, batch.key_seqs
         self._request_hashes, self._transactions = batch.request_hashes, batch.transactions
@@ -353,24 +352,44 @@ cdef class Lane:
         """Move an account by one entry, and gather what its readers get."""
         cdef void* found
         cdef list postings
-        name = entry.account
-        if PyDict_GetItem(self._versions, name) == NULL:
-            self._versions[name] = account.version
+        of = account.number
+        found = <void*>PyDict_GetItem(self._postings, of)
+        if found == NULL and PyDict_GetItem(self._versions, entry.account) == NULL:
+            self._versions[entry.account] = account.version
         if is_debit:
             account.debits = account.debits + amount
         else:
             account.credits = account.credits + amount
         account.version = number
-        self._move_to_end(name)
         posting = (number, place, amount if is_debit else -amount, day)
-        of = account.number
-        found = <void*>PyDict_GetItem(self._postings, of)
         if found == NULL:
             self._postings[of] = [posting]
         else:
             postings = <list>found
             postings.append(posting)
         return 0
+
+
+def lacks_of(book, list commands):
+    """As `memory.lacks_of`, which is asked about all that is not a posting."""
+    cdef set accounts = set(), digests = set()
+    cdef list others = []
+    cdef object keys = book.keys, known = book.accounts
+    for command in commands:
+        if type(command) is not PostTransaction or command.imposed or command.corrects is not None:
+            others.append(command)
+            continue
+        digest = command.digest
+        if PyDict_GetItem(keys, digest) == NULL:
+            digests.add(digest)
+        for entry in <list>command.entries:
+            name = entry.account
+            if PyDict_GetItem(known, name) == NULL:
+                accounts.add(name)
+    lacks = memory.lacks_of(book, others)
+    lacks.accounts |= accounts
+    lacks.digests |= digests
+    return lacks
 
 
 # --- rows of what follows -----------------------------------------------------------------------

@@ -25,7 +25,7 @@ from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.commands import ClosePeriod
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import stops, store
+from ledger_service.engine import fast, stops, store
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.deciding import Draft, Submission, decide_all
 from ledger_service.engine.durability import ReplicationWatch
@@ -295,7 +295,7 @@ class LedgerWriter:
             committed=self.committed_seq,
         )
         commands = [command for submission in submissions for command in submission.commands]
-        lacks = memory.lacks_of(book, commands)
+        lacks = fast.lacks_of(book, commands)
         if lacks.accruals and commit is not None:
             await commit  # days are summed where the book stands, or entries would be missed
         await store.load(held.loading, book, lacks)
