@@ -8,15 +8,16 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ledger_service.api import posting_bodies
+from ledger_service.api import hold_list, posting_bodies
 from ledger_service.api.accounts import BATCH_MAX_BYTES
+from ledger_service.api.clocks import resolve_seq
 from ledger_service.api.command_items import CommandItem, CommandsBody, item_command
 from ledger_service.api.posting_bodies import CaptureBody, HoldBody, VoidBody
 from ledger_service.api.problems import Problem
 from ledger_service.api.transactions import answer_batch, decode_each, post_one
 from ledger_service.api.who import Principal, require
 from ledger_service.domain.commands import Keyed
-from ledger_service.engine import hold_reads
+from ledger_service.engine import hold_reads, reads
 
 router = APIRouter(tags=["holds"])
 
@@ -47,11 +48,46 @@ async def void_hold(ledger: str, seq: int, who: _Poster, request: Request) -> Re
 
 @router.get("/v1/ledgers/{ledger}/holds/{seq}")
 async def get_hold(ledger: str, seq: int, _who: _Reader, request: Request) -> dict[str, Any]:
-    """A hold as it was placed, what is left of it, and the `seq` of its captures."""
-    found = await hold_reads.hold(request.app.state.pool, ledger, seq)
+    """A hold as it was placed, what is left of it, the `seq` of its captures, and its release: the
+    event that voided it or let it expire, null where there is none.
+    """
+    pool = request.app.state.pool
+    found = await hold_reads.hold(pool, ledger, seq)
     if found is None:
         raise Problem("unknown_hold")
+    found["release"] = None
+    if found["state"] in ("voided", "expired"):
+        last = reads.event_bytes(pool, ledger, after_seq=found["changed_by"] - 1, limit=1)
+        async for raw in last:
+            found["release"] = msgspec.json.decode(raw)
     return found
+
+
+@router.get("/v1/ledgers/{ledger}/holds")
+async def list_holds(
+    *,
+    ledger: str,
+    _who: _Reader,
+    request: Request,
+    state: hold_list.State | None = None,
+    account: str | None = None,
+    before: Annotated[int, Query(ge=1, le=reads.LAST_SEQ)] = reads.LAST_SEQ,
+    limit: Annotated[int, Query(ge=1, le=reads.PAGE_MAX)] = 100,
+) -> dict[str, Any]:
+    """Holds that fit both filters, newest first; `next_before` is the `before` of the next page.
+
+    A page of ended holds looks at some twenty thousand at most, and may be short, or empty, before
+    the last one, whose `next_before` is null.
+    """
+    pool = request.app.state.pool
+    await resolve_seq(request, ledger, None)
+    number = None if account is None else await reads.number_of(pool, ledger, account)
+    if account is not None and number is None:
+        raise Problem("unknown_account")
+    page = await hold_list.find(
+        pool, ledger, state=state, number=number, before=before, limit=limit
+    )
+    return {"holds": page.holds, "next_before": page.following}
 
 
 @router.get("/v1/ledgers/{ledger}/accounts/{account}/holds")

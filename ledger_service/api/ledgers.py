@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Path, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ledger_service.api import posting_bodies
@@ -178,6 +178,21 @@ async def events(
     pool = request.app.state.pool
     lines = reads.event_bytes(pool, ledger, after_seq=after_seq, limit=limit)
     return StreamingResponse(_chunked(lines), media_type=NDJSON)
+
+
+@router.get("/v1/ledgers/{ledger}/events/{seq}")
+async def event(
+    ledger: str,
+    seq: Annotated[int, Path(ge=1, le=reads.LAST_SEQ)],
+    _who: Annotated[Principal, require("proofs.read")],
+    request: Request,
+) -> Response:
+    """Canonical bytes of one event: what its leaf in the tree is the hash of."""
+    pool = request.app.state.pool
+    await resolve_seq(request, ledger, None)
+    async for raw in reads.event_bytes(pool, ledger, after_seq=seq - 1, limit=1):
+        return Response(raw, media_type="application/json")
+    raise Problem("unknown_transaction", "The ledger has no event of this seq yet.")
 
 
 async def _chunked(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ledger_service.api import posting_bodies
+from ledger_service.api import posting_bodies, rule_postings
 from ledger_service.api.clocks import resolve_seq
 from ledger_service.api.problems import Problem
 from ledger_service.api.rule_bodies import (
@@ -24,7 +24,7 @@ from ledger_service.domain.rule_commands import (
     DeclareCurrency,
     WithdrawRule,
 )
-from ledger_service.engine import rule_reads
+from ledger_service.engine import reads, rule_reads
 
 router = APIRouter(tags=["rules"])
 
@@ -82,6 +82,32 @@ async def capitalize(ledger: str, rule: str, who: _Poster, request: Request) -> 
     """Move what has accrued to the account that bore it."""
     body = await posting_bodies.read(request, CapitalizeBody)
     return await post_one(request, ledger, body.command(ledger, rule, who.actor, who.request_id))
+
+
+@router.get("/v1/ledgers/{ledger}/rules/{rule}/transactions")
+async def list_postings(
+    *,
+    ledger: str,
+    rule: str,
+    _who: _Reader,
+    request: Request,
+    before: Annotated[int, Query(ge=1, le=reads.LAST_SEQ)] = reads.LAST_SEQ,
+    limit: Annotated[int, Query(ge=1, le=reads.PAGE_MAX)] = 100,
+) -> dict[str, Any]:
+    """What a rule posted, newest first; `next_before` is the `before` of the next page.
+
+    A page looks at some twenty thousand transactions of the rule's kind at most, and may be short, or
+    empty, before the last one, whose `next_before` is null.
+    """
+    pool = request.app.state.pool
+    head = await resolve_seq(request, ledger, None)
+    declared = [one for one in await rule_reads.rules(pool, ledger) if one["rule"] == rule]
+    if not declared:
+        raise Problem("unknown_rule")
+    found, following = await rule_postings.find(
+        pool, ledger, rule, declared[0]["kind"], before=before, limit=limit, head=head
+    )
+    return {"transactions": found, "next_before": following}
 
 
 @router.get("/v1/ledgers/{ledger}/accounts/{account}/accruals")
