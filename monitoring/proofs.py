@@ -72,6 +72,38 @@ def climb(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> list[Ste
     return steps
 
 
+def continues(
+    first: int, first_root: bytes, second: int, second_root: bytes, path: Sequence[bytes]
+) -> bool:
+    """Whether a tree of `second` leaves has as its first leaves those of an earlier tree of `first`.
+
+    `path` is the consistency proof. Source: RFC 9162, section 2.1.4.2, step for step.
+    """
+    if not 0 < first <= second:
+        return False
+    if first == second:
+        return not path and first_root == second_root
+    # A smaller tree that is a whole subtree of the larger one is left out of the proof.
+    nodes = [first_root, *path] if first & (first - 1) == 0 else list(path)
+    if not nodes:
+        return False
+    here, last = first - 1, second - 1
+    while here % 2:
+        here, last = here // 2, last // 2
+    before = after = nodes[0]
+    for node in nodes[1:]:
+        if last == 0:
+            return False
+        if here % 2 or here == last:
+            before, after = node_hash(node, before), node_hash(node, after)
+            while here % 2 == 0 and here:
+                here, last = here // 2, last // 2
+        else:
+            after = node_hash(after, node)
+        here, last = here // 2, last // 2
+    return last == 0 and before == first_root and after == second_root
+
+
 class Signature(msgspec.Struct, frozen=True):
     """One signature line of a note, and whether a known key made it."""
 

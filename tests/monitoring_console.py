@@ -76,7 +76,22 @@ def running(database_url: str, folder: Path) -> Iterator[Console]:
     for site in ("data_docs", "restricted_data_docs"):
         (folder / "warehouse" / site).mkdir(parents=True)
         (folder / "warehouse" / site / "index.html").write_text("<p>Data Docs</p>")
-    with serving_ledger(ledger) as api_url, open_pool(database_url, size=6) as pool:
+    keys = Keys(ledger.public(ledger.log_key), ledger.public(ledger.witness_key))
+    with (
+        serving_ledger(ledger) as api_url,
+        over(api_url, keys, database_url, folder) as (app, url),
+    ):
+        console = Console(url, house, ledger, app.state.pool, Marts(folder / "snapshots"), app)
+        console.intake()
+        yield console
+
+
+@contextlib.contextmanager
+def over(
+    api_url: str, keys: Keys, database_url: str, folder: Path
+) -> Iterator[tuple[FastAPI, str]]:
+    """A console over the API at `api_url`; what pipelines would write is in `folder`."""
+    with open_pool(database_url, size=6) as pool:
         settings = Settings(
             api_url=api_url,
             snapshots=folder / "snapshots",
@@ -84,14 +99,12 @@ def running(database_url: str, folder: Path) -> Iterator[Console]:
             warehouse=folder / "warehouse",
             dagster_url="",
             dagster_secret="from the console",
-            keys=Keys(ledger.public(ledger.log_key), ledger.public(ledger.witness_key)),
+            keys=keys,
             secure_cookies=False,
         )
         app = create_app(settings, pool)
         with _served(app) as url:
-            console = Console(url, house, ledger, pool, Marts(folder / "snapshots"), app)
-            console.intake()
-            yield console
+            yield app, url
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ import msgspec
 import pyarrow as pa
 
 from ledger_service.contract import events, snapshots
+from ledger_service.contract.rules import Part, Tier
+from tests.merkle import leaf, root
 
 LEDGER = "simulated"
 FIRST_DAY = dt.date(2026, 7, 1)
@@ -146,6 +148,7 @@ class House:
         self._open_accounts()
         for posting in postings():
             self.post(posting)
+        self._keep_books()
 
     def _open_accounts(self) -> None:
         self.journal.append(
@@ -179,6 +182,63 @@ class House:
                     owner=owner,
                 )
             )
+
+    def _keep_books(self) -> None:
+        """A hold that is open, a rule with what it charged, and a closing that was reopened."""
+
+        def add(event: type[Any], **fields: Any) -> int:
+            seq = len(self.journal) + 1
+            at = _time(FIRST_DAY + dt.timedelta(days=DAYS))
+            self.journal.append(
+                event(ledger=LEDGER, seq=seq, recorded_at=at, actor="usr_operator", **fields)
+            )
+            return seq
+
+        self.hold = add(
+            events.HoldPlaced,
+            kind="card_purchase",
+            entries=[
+                events.Entry(wallet(1), "debit", "6000", "USD"),
+                events.Entry("clearing:ach", "credit", "6000", "USD"),
+            ],
+            context=events.Context(channel="card", rail_reference=CANARY),
+            idempotency_digest="0" * 64,
+        )
+        self.rule = "card_fee"
+        add(
+            events.RuleDeclared,
+            rule=self.rule,
+            version=1,
+            since=FIRST_DAY.isoformat(),
+            kind="fee",
+            currency="USD",
+            tiers=[Tier(rate="0.029", fixed="30")],
+            debit=[Part("{account}", 1)],
+            credit=[Part("income:fees", 1)],
+        )
+        tree = [leaf(events.encode(event)) for event in self.journal]
+        self.closing = add(
+            events.PeriodClosed,
+            through=(FIRST_DAY + dt.timedelta(days=9)).isoformat(),
+            trial_balance=[
+                events.TrialLine(
+                    gl_code, kind, custodial=True, currency="USD", debits=debits, credits=credits_
+                )
+                for gl_code, kind, debits, credits_ in (
+                    ("1010", "asset", "700", "0"),
+                    ("2010", "liability", "0", "700"),
+                )
+            ],
+            tree_size=len(tree),
+            tree_root=root(tree).hex(),
+            checks=["sequence_gapless", "debits_equal_credits"],
+        )
+        add(
+            events.PeriodReopened,
+            since=(FIRST_DAY + dt.timedelta(days=5)).isoformat(),
+            reason="late_statement",
+            approval="apr_reopening",
+        )
 
     def post(self, posting: Posting) -> int:
         """Append a transaction; gives its `seq`."""

@@ -24,35 +24,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger_service.contract import events
 from ledger_service.contract.permissions import ROLES, allowed
+from tests.merkle import consistency, leaf, path, root
 from tests.monitoring_house import LEDGER, House
 
 PASSWORD = "a long enough password"
-
-
-def _leaf(raw: bytes) -> bytes:
-    return hashlib.sha256(b"\x00" + raw).digest()
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-def root(leaves: list[bytes]) -> bytes:
-    """RFC 6962, 2.1, word for word."""
-    if len(leaves) == 1:
-        return leaves[0]
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    return _node(root(leaves[:split]), root(leaves[split:]))
-
-
-def path(index: int, leaves: list[bytes]) -> list[bytes]:
-    """RFC 6962, 2.1.1, word for word."""
-    if len(leaves) == 1:
-        return []
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    if index < split:
-        return [*path(index, leaves[:split]), root(leaves[split:])]
-    return [*path(index - split, leaves[split:]), root(leaves[:split])]
 
 
 class Refused(Exception):
@@ -104,7 +79,7 @@ class StandIn:
         return f"— {name} {base64.b64encode(key_id + stamp + key.sign(content)).decode()}"
 
     def leaves(self) -> list[bytes]:
-        return [_leaf(events.encode(event)) for event in self.house.journal[: self.checkpoint_size]]
+        return [leaf(events.encode(event)) for event in self.house.journal[: self.checkpoint_size]]
 
     # Routes
 
@@ -145,14 +120,14 @@ class StandIn:
                 "/v1/ledgers",
                 lambda *_, **__: (
                     200,
-                    {"ledgers": [{"ledger": LEDGER, "seq": len(self.house.journal)}]},
+                    {"ledgers": [self.books()]},
                 ),
             ),
             (
                 "ledgers.read",
                 "GET",
                 ledger,
-                lambda *_, **__: (200, {"ledger": LEDGER, "exponents": {"USD": 2}}),
+                lambda *_, **__: (200, self.books()),
             ),
             (
                 "ledgers.read",
@@ -167,6 +142,30 @@ class StandIn:
                 ),
             ),
             ("ledgers.read", "GET", ledger + r"/transactions/(\d+)", self.transaction),
+            ("proofs.read", "GET", ledger + r"/events/(\d+)", self.event),
+            ("ledgers.read", "GET", ledger + "/holds", self.holds),
+            ("ledgers.read", "GET", ledger + r"/holds/(\d+)", self.one_hold),
+            ("ledgers.read", "GET", ledger + "/periods", self.periods),
+            ("ledgers.read", "GET", ledger + "/rules", self.rules),
+            (
+                "ledgers.read",
+                "GET",
+                ledger + "/rules/card_fee/transactions",
+                lambda *_, **__: (200, {"transactions": [], "next_before": None}),
+            ),
+            ("proofs.read", "GET", ledger + "/proofs/consistency", self.consistency),
+            (
+                "approvals.read",
+                "GET",
+                "/v1/approvals",
+                lambda *_, **__: (200, {"approvals": [], "next_after": None}),
+            ),
+            (
+                "approvals.read",
+                "GET",
+                "/v1/approvals/apr_reopening",
+                lambda *_, **__: (200, {"requested_by": "usr_a", "decided_by": "usr_b"}),
+            ),
             (
                 "proofs.read",
                 "GET",
@@ -233,6 +232,56 @@ class StandIn:
         if found is None:
             raise Refused(404, "unknown_transaction", "There is no such transaction.")
         return 200, {**msgspec.json.decode(events.encode(found)), "reversed_by": []}
+
+    def books(self) -> dict[str, Any]:
+        return {
+            "ledger": LEDGER,
+            "seq": len(self.house.journal),
+            "time_zone": "America/New_York",
+            "exponents": {"USD": 2},
+        }
+
+    def event(self, _actor: str, _token: str, seq: str, **_: Any) -> tuple[int, Any]:
+        if int(seq) > len(self.house.journal):
+            raise Refused(404, "unknown_transaction", "There is no such event.")
+        return 200, events.encode(self.house.journal[int(seq) - 1]).decode()
+
+    def _stated(self, *kinds: type[Any]) -> list[dict[str, Any]]:
+        return [
+            msgspec.json.decode(events.encode(event))
+            for event in self.house.journal
+            if isinstance(event, kinds)
+        ]
+
+    def holds(self, *_: Any, **__: Any) -> tuple[int, Any]:
+        [placed] = self._stated(events.HoldPlaced)
+        held = {"state": "open", "left": "6000", "captured_by": [], "changed_by": placed["seq"]}
+        return 200, {"holds": [placed | held], "next_before": None}
+
+    def one_hold(self, _actor: str, _token: str, seq: str, **_: Any) -> tuple[int, Any]:
+        [hold] = self.holds()[1]["holds"]
+        if hold["seq"] != int(seq):
+            raise Refused(404, "unknown_hold", "No hold has this seq.")
+        return 200, hold | {"release": None}
+
+    def periods(self, *_: Any, **__: Any) -> tuple[int, Any]:
+        return 200, {
+            "ledger": LEDGER,
+            "soft_closed_through": "2026-07-10",
+            "closed_through": "2026-07-05",
+            "attested_days": [],
+            "first_open_day": "2026-07-11",
+            "events": self._stated(events.PeriodClosed, events.PeriodReopened),
+        }
+
+    def rules(self, *_: Any, **__: Any) -> tuple[int, Any]:
+        return 200, {"rules": self._stated(events.RuleDeclared)}
+
+    def consistency(
+        self, _actor: str, _token: str, query: dict[str, str], **_: Any
+    ) -> tuple[int, Any]:
+        nodes = consistency(int(query["first"]), self.leaves()[: int(query["second"])])
+        return 200, {"proof": [base64.b64encode(one).decode() for one in nodes]}
 
     def inclusion(
         self, _actor: str, _token: str, query: dict[str, str], **_: Any

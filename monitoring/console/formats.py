@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
+
+from ledger_service.contract.events import Entry, Side
 
 
 def money(minor: Any, exponent: int) -> str:
@@ -26,6 +31,18 @@ def amount(minor: Any, exponent: int, currency: str) -> Markup:
     )
 
 
+def debits(entries: Sequence[Entry]) -> int:
+    """What entries move, minor units: the sum of their debits."""
+    return sum(int(entry.amount) for entry in entries if entry.side == "debit")
+
+
+def accounts(entries: Sequence[Entry], side: Side) -> Markup:
+    """The accounts of one side, in a cell: the first, and how many more."""
+    found = [entry.account for entry in entries if entry.side == side]
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return Markup('{}<span class="dim">{}</span>').format(name(found[0] if found else None), more)
+
+
 def short_money(minor: int, exponent: int) -> str:
     """For axes: "1.2M", "−350k", "12"."""
     units = abs(minor) / 10**exponent
@@ -34,6 +51,11 @@ def short_money(minor: int, exponent: int) -> str:
         if units >= factor:
             return f"{sign}{units / factor:.3g}{letter}"
     return f"{sign}{units:.3g}"
+
+
+def unbroken(text: str) -> str:
+    """Text that stays on one line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def day(value: dt.date | str | None) -> str:
@@ -45,20 +67,67 @@ def day(value: dt.date | str | None) -> str:
     return f"{value.day} {value:%b %Y}"
 
 
+def days(first: dt.date | str, last: dt.date | str) -> str:
+    """A span of days as 9 – 12 Aug 2026, without what both ends share; one day as itself."""
+    first, last = (
+        dt.date.fromisoformat(end[:10]) if isinstance(end, str) else end for end in (first, last)
+    )
+    if first == last:
+        return day(last)
+    if first.year != last.year:
+        return f"{day(first)} – {day(last)}"
+    month = "" if first.month == last.month else f" {first:%b}"
+    return f"{first.day}{month} – {day(last)}"
+
+
 def moment(value: dt.datetime | str | None) -> str:
-    """A time as 12 Aug 2026, 14:03:07 UTC. Times without a zone are UTC, as in the marts."""
+    """A time as 12 Aug 2026, 14:03:07 UTC. Times without a zone are UTC, as in the marts.
+
+    In a narrow place it breaks between day and time alone.
+    """
     if value is None:
         return "—"
     if isinstance(value, str):
         value = dt.datetime.fromisoformat(value)
     if value.tzinfo is not None:
         value = value.astimezone(dt.UTC)
-    return f"{day(value)}, {value:%H:%M:%S} UTC"
+    return f"{unbroken(day(value))}, {unbroken(f'{value:%H:%M:%S} UTC')}"
 
 
 def minute(value: dt.datetime) -> str:
     """A time in a table, as 12 Aug 2026, 14:03; UTC."""
     return f"{day(value)}, {value:%H:%M}"
+
+
+def local(value: str | None, time_zone: str, *, exact: bool = False) -> str:
+    """A time of a ledger by its own clock: 12 Aug 2026, 10:03; exact: 12 Aug 2026, 10:03:07 EDT.
+
+    In a narrow cell it breaks between day and time alone.
+    """
+    if value is None:
+        return "—"
+    there = dt.datetime.fromisoformat(value).astimezone(ZoneInfo(time_zone))
+    time = f"{there:{'%H:%M:%S %Z' if exact else '%H:%M'}}"
+    return f"{unbroken(day(there.date()))}, {unbroken(time)}"
+
+
+def age(value: str, now: dt.datetime) -> str:
+    """How long ago a time was, in its largest unit: 12 d, 3 h, 5 min."""
+    seconds = max(int((now - dt.datetime.fromisoformat(value)).total_seconds()), 0)
+    for unit, length in (("d", 86_400), ("h", 3_600)):
+        if seconds >= length:
+            return f"{seconds // length:,} {unit}"
+    return f"{seconds // 60} min" if seconds >= 60 else "< 1 min"
+
+
+def percent(rate: str) -> str:
+    """A rate for people: "0.029" gives "2.9 %"."""
+    return f"{(Decimal(rate) * 100).normalize():f} %".replace("-", "−")
+
+
+def ratio(value: str) -> str:
+    """An exact ratio for people: "-1/3" gives "−1/3", "2/1" gives "2"."""
+    return value.removesuffix("/1").replace("-", "−")
 
 
 def count(value: Any) -> str:
@@ -92,9 +161,16 @@ def hexadecimal(value: bytes) -> str:
 FILTERS = {
     "amount": amount,
     "money": money,
+    "debits": debits,
+    "accounts": accounts,
     "day": day,
+    "days": days,
     "moment": moment,
     "minute": minute,
+    "local": local,
+    "age": age,
+    "percent": percent,
+    "ratio": ratio,
     "count": count,
     "words": words,
     "name": name,

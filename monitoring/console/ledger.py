@@ -61,18 +61,14 @@ class Ledger:
         """Decimal places of each currency that a ledger keeps, its own among them."""
         return self.get(f"/v1/ledgers/{ledger}")["exponents"]
 
-    def journal_event(self, ledger: str, seq: int) -> tuple[events.TransactionPosted, bytes]:
-        """A transaction as the API states it, and the canonical bytes of exactly that statement.
+    def journal_event(self, ledger: str, seq: int) -> tuple[events.JournalEvent, bytes]:
+        """An event of the journal and its canonical bytes, from which it is read here.
 
-        The bytes are made here, by the contract's own encoder: if their hash is the leaf that the
-        signed tree holds, then what the page shows is what was recorded, field for field. Errors:
-        `LedgerProblem`, `LedgerAway`; `msgspec.ValidationError` for what is no event.
+        So if their hash is the leaf that the signed tree holds, then what the page shows is what was
+        recorded. Errors: `LedgerProblem`, `LedgerAway`; `msgspec.MsgspecError` for what is no event.
         """
-        import msgspec
-
-        stated = self.get(f"/v1/ledgers/{ledger}/transactions/{seq}")
-        event = msgspec.convert({"type": "transaction.posted", **stated}, events.TransactionPosted)
-        return event, events.encode(event)
+        raw = self.call("GET", f"/v1/ledgers/{ledger}/events/{seq}").content
+        return events.decode_journal(raw), raw
 
 
 def _json(response: httpx.Response) -> Any:

@@ -32,7 +32,15 @@ NAVIGATION = [
     ("House", [("/", "Overview", "ledgers.read"), ("/data", "Published data", "ledgers.read")]),
     (
         "Money",
-        [("/balances", "Balances", "balances.view"), ("/reversals", "Reversals", "reversals.read")],
+        [
+            ("/balances", "Balances", "balances.view"),
+            ("/holds", "Holds", "holds.view"),
+            ("/reversals", "Reversals", "reversals.read"),
+        ],
+    ),
+    (
+        "Books",
+        [("/periods", "Periods", "periods.view"), ("/rules", "Posting rules", "rules.view")],
     ),
     (
         "Reconciliation",
@@ -143,11 +151,17 @@ def _ledger_problem(request: Request, error: LedgerProblem) -> Response:
 
 def _ledger_away(request: Request, error: Exception) -> Response:
     _log.warning("console.ledger_away", error=str(error))
+    # A form may have arrived although its answer did not.
+    changed = (
+        "Nothing was changed."
+        if request.method == "GET"
+        else "It is not known whether the form was acted on: look before you send it again."
+    )
     return problem_page(
         request,
         503,
         "The ledger API does not answer",
-        "Nothing was changed. It restarts by itself as a rule: try again in a few seconds.",
+        f"{changed} It restarts by itself as a rule: try again in a few seconds.",
         code="ledger_away",
     )
 

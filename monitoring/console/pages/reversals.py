@@ -12,6 +12,7 @@ from ledger_service.contract.identifiers import LEDGER
 from ledger_service.contract.money import MoneyError, to_minor
 from monitoring.console.access import Person, own_form, require
 from monitoring.console.ledger import Ledger, LedgerProblem
+from monitoring.console.pages.approvals import can_decide
 from monitoring.console.render import page, problem_page
 
 router = APIRouter()
@@ -118,53 +119,5 @@ def one(
         exponent=exponents[currency],
         exponents=exponents,
         is_maker=is_maker,
-        # The maker may try: who is told no by the server, and sees why, trusts the rule.
-        can_decide=approval is not None
-        and approval["status"] == "pending"
-        and (person.may("approvals.decide") or is_maker),
+        can_decide=approval is not None and can_decide(approval, person),
     )
-
-
-@router.post("/approvals/{approval}/decisions", dependencies=[own_form])
-def decide(  # noqa: PLR0917 - the fields of a form
-    request: Request,
-    approval: str,
-    person: Annotated[Person, require("approvals.read")],
-    decision: Annotated[str, Form()] = "",
-    digest: Annotated[str, Form()] = "",
-    reason: Annotated[str, Form()] = "",
-) -> Response:
-    """Approve or refuse, as the API allows: it holds the rule, and records each refusal (P11)."""
-    if not approval.replace("_", "").isalnum():
-        raise HTTPException(404, "There is no such approval.")
-    api = _api(request, person)
-    known = api.get(f"/v1/approvals/{approval}")
-    back = f"/reversals/{known['subject']}"
-    try:
-        body = {"decision": decision, "digest": digest, "reason": reason.strip()}
-        api.post(f"/v1/approvals/{approval}/decisions", body)
-    except LedgerProblem as problem:
-        if problem.status == 401:
-            raise
-        if known["requested_by"] == person.actor and problem.code in (
-            "forbidden",
-            "maker_is_checker",
-        ):
-            return problem_page(
-                request,
-                409,
-                "You can’t decide on your own request",
-                "You asked for this reversal yourself; nothing was approved. Money moves only when "
-                "a second person, signed in as themselves, has looked at the same facts.",
-                code="maker_is_checker",
-                back=back,
-            )
-        return problem_page(
-            request,
-            problem.status,
-            "The decision was not taken",
-            problem.detail,
-            code=problem.code,
-            back=back,
-        )
-    return RedirectResponse(back, status_code=303)

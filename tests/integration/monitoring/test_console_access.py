@@ -29,6 +29,13 @@ PERMISSION_OF = {
     "/balances": "balances.view",
     "/balances?q=customer": "balances.view",
     f"/accounts/{LEDGER}/customer:3:wallet": "balances.view",
+    "/holds": "holds.view",
+    "/holds?state=all&account=customer:1:wallet": "holds.view",
+    f"/holds/{LEDGER}/HOLD": "holds.view",
+    "/periods": "periods.view",
+    f"/periods/{LEDGER}/CLOSING": "periods.view",
+    "/rules": "rules.view",
+    f"/rules/{LEDGER}/card_fee": "rules.view",
     "/fbo": "reconciliation.view",
     "/fbo?date=2026-07-20": "reconciliation.view",
     "/breaks": "reconciliation.view",
@@ -38,6 +45,8 @@ PERMISSION_OF = {
     "/alerts?status=all&rule=fan_in": "alerts.view",
     "/alerts/ALERT": "alerts.view",
     f"/proofs/{LEDGER}/100": "proofs.read",
+    f"/proofs/{LEDGER}/HOLD": "proofs.read",
+    f"/proofs/{LEDGER}/CLOSING": "proofs.read",
     f"/proofs/{LEDGER}/100/bundle.json": "proofs.read",
     "/reversals": "reversals.read",
     "/reversals/REVERSAL": "reversals.read",
@@ -46,6 +55,8 @@ PERMISSION_OF = {
 POSTS = {
     "/alerts/ALERT/decisions": "alerts.decide",
     "/reversals": "reversals.request",
+    "/periods/closings": "periods.close",
+    "/periods/reopenings": "periods.close",
     "/approvals/APPROVAL/decisions": "approvals.read",
 }
 OPEN = {"/livez", "/readyz", "/sign-in", "/sign-out"}
@@ -66,7 +77,13 @@ def known(console: Console) -> dict[str, str]:
     made = client.post("/reversals", data=form)
     reversal = made.headers["location"].rsplit("/", 1)[1]
     approval = console.ledger.reversals[reversal]["approval"]
-    return {"ALERT": row["alert_id"], "REVERSAL": reversal, "APPROVAL": approval}
+    return {
+        "ALERT": row["alert_id"],
+        "REVERSAL": reversal,
+        "APPROVAL": approval,
+        "HOLD": str(console.house.hold),
+        "CLOSING": str(console.house.closing),
+    }
 
 
 def filled(path: str, known: dict[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from monitoring.console.charts import Day, chart, shares
-from monitoring.console.formats import amount, moment, money, name, words
+from monitoring.console.formats import age, amount, days, local, moment, money, name, percent, words
 
 
 def test_money_is_exact_at_any_size_and_exponent() -> None:
@@ -23,7 +23,31 @@ def test_markup_is_escaped() -> None:
 def test_words_and_times() -> None:
     assert words("missing_in_ledger") == "Missing in ledger"
     assert words("ctr_aggregation") == "CTR aggregation"
-    assert moment("2026-08-01T23:30:00-02:00") == "2 Aug 2026, 01:30:00 UTC"
+    assert moment("2026-08-01T23:30:00-02:00") == "2\u00a0Aug\u00a02026, 01:30:00\u00a0UTC"
+
+
+def test_a_ledgers_own_days_and_hours() -> None:
+    late = "2026-08-02T03:59:59.000000Z"
+    assert local(late, "America/New_York", exact=True) == "1\u00a0Aug\u00a02026, 23:59:59\u00a0EDT"
+    assert local(late, "Asia/Tokyo") == "2\u00a0Aug\u00a02026, 12:59"
+    now = dt.datetime(2026, 8, 14, 4, tzinfo=dt.UTC)
+    assert age(late, now) == "12 d"
+    assert age("2026-08-14T03:01:00Z", now) == "59 min"
+    assert age("2026-08-14T04:00:01Z", now) == "< 1 min"
+    assert days("2026-08-09", "2026-08-12") == "9 – 12 Aug 2026"
+    assert days("2026-07-30", "2026-08-12") == "30 Jul – 12 Aug 2026"
+    assert days("2025-12-31", "2026-01-01") == "31 Dec 2025 – 1 Jan 2026"
+    assert days("2026-08-12", "2026-08-12") == "12 Aug 2026"
+
+
+def test_rates_are_exact() -> None:
+    assert [percent(rate) for rate in ("0.029", "0.0000001", "-0.5", "0", "1")] == [
+        "2.9 %",
+        "0.00001 %",
+        "−50 %",
+        "0 %",
+        "100 %",
+    ]
 
 
 def test_charts_stay_inside_their_frame() -> None:

@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from ledger_service.contract import events
-from monitoring.proofs import Keys, ProofError, climb, leaf_hash, public_key, read_checkpoint
+from monitoring.proofs import (
+    Keys,
+    ProofError,
+    climb,
+    continues,
+    leaf_hash,
+    public_key,
+    read_checkpoint,
+)
+from tests.merkle import consistency, path, root
 from tests.monitoring_house import House
-from tests.monitoring_ledger import StandIn, path, root
+from tests.monitoring_ledger import StandIn
 
 
 def test_every_leaf_of_every_small_tree_climbs_to_its_root() -> None:
@@ -32,6 +41,21 @@ def test_a_path_that_does_not_fit_is_refused() -> None:
     assert climb(leaves[3], 2, 11, good)[-1].result != root(leaves), "another place is another root"
     changed = [good[0][:-1] + bytes([good[0][-1] ^ 1]), *good[1:]]
     assert climb(leaves[3], 3, 11, changed)[-1].result != root(leaves)
+
+
+def test_every_small_tree_continues_each_earlier_one_and_no_other() -> None:
+    leaves = [leaf_hash(b"%d" % number) for number in range(34)]
+    for second in range(1, len(leaves) + 1):
+        top = root(leaves[:second])
+        for first in range(1, second + 1):
+            before, proof = root(leaves[:first]), consistency(first, leaves[:second])
+            assert continues(first, before, second, top, proof)
+            other = bytes([before[0] ^ 1]) + before[1:]
+            assert not continues(first, other, second, top, proof), "another root before"
+            assert not continues(first, before, second, other, proof), "another root after"
+            assert not continues(first, before, second, top, [*proof, before])
+            assert not (proof and continues(first, before, second, top, proof[:-1]))
+    assert not continues(0, root(leaves), 5, root(leaves), [])
 
 
 @pytest.fixture

@@ -1,0 +1,270 @@
+"""The console over a real ledger: an accountant sees holds, closes a period, reads a rule."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import httpx
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from playwright.sync_api import Browser, Page, expect
+
+from ledger_service.engine import checkpoints
+from ledger_service.security import identities
+from monitoring.cli import upgrade
+from monitoring.console import proving
+from monitoring.proofs import Keys
+from tests import monitoring_console, servers
+from tests.end_to_end.browser import sign_in
+from tests.end_to_end.test_console import CUT_OFF
+from tests.ledger_api import PASSWORD, Services, processes
+
+pytestmark = pytest.mark.browser
+
+L = "/v1/ledgers/books"
+A, CARD, FBO, FEES, GRAIN = (
+    "customer:1:wallet",
+    "clearing:card",
+    "bank:fbo",
+    "income:fees",
+    "customer:1:grain",
+)
+LOG, WITNESS = (Ed25519PrivateKey.from_private_bytes(seed * 32) for seed in (b"l", b"w"))
+KEYS = Keys(checkpoints.public_bytes(LOG), checkpoints.public_bytes(WITNESS))
+
+
+# Of the module, as the browser is, and made before it: what runs a loop of its own can't be started
+# where the browser's runs.
+@pytest.fixture(scope="module")
+def services(
+    postgres: servers.Postgres, _migrated: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Services]:
+    database = servers.LedgerDatabase(postgres.create_database("books", template=_migrated))
+    with processes(database, tmp_path_factory.mktemp("services")) as running:
+        asyncio.run(_people(running.owner_url))
+        yield running
+    postgres.drop_database("books")
+
+
+async def _people(owner_url: str) -> None:
+    owner = await asyncpg.connect(owner_url)
+    for role in ("operator", "approver", "auditor"):
+        await identities.create_user(owner, role, PASSWORD, [role])
+    await owner.close()
+
+
+@pytest.fixture(scope="module")
+def console(
+    services: Services, postgres: servers.Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    url = postgres.create_database("console_over_books")
+    upgrade(url)
+    folder = tmp_path_factory.mktemp("console")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        monitoring_console.over(services.url, KEYS, url, folder) as (_, address),
+    ):
+        patch.setattr(proving, "WITNESS_SECONDS", 0)  # nobody here co-signs by itself
+        yield address
+    postgres.drop_database("console_over_books")
+
+
+def day(ago: int) -> str:
+    return (dt.datetime.now(dt.UTC) - dt.timedelta(days=ago)).date().isoformat()
+
+
+def entries(debited: str, credited: str, amount: int, currency: str = "USD") -> list[dict]:
+    return [
+        {"account": account, "side": side, "amount": str(amount), "currency": currency}
+        for account, side in ((debited, "debit"), (credited, "credit"))
+    ]
+
+
+def post(http: httpx.Client, path: str, body: dict[str, Any]) -> int:
+    answer = http.post(f"{L}/{path}", json=body)
+    assert answer.is_success, answer.text
+    return answer.json().get("seq", 0)
+
+
+def begin(http: httpx.Client) -> None:
+    """Books with 250.00 of a customer since a month ago, and a currency of nine places."""
+    opening = {
+        "ledger": "books", "currencies": ["USD"], "time_zone": "America/New_York",
+        "cut_off": "17:00", "calendar": "us_federal_reserve", "chart": "us_fintech_fbo/1",
+    }  # fmt: skip
+    assert http.post("/v1/ledgers", json=opening).is_success
+    post(http, "currencies", {"currency": "GRAIN", "exponent": 9})
+    accounts = dict.fromkeys((A, CARD, FBO, FEES), "USD") | {
+        GRAIN: "GRAIN",
+        "position:grain": "GRAIN",
+    }
+    for account, currency in accounts.items():
+        post(http, "accounts", {"account": account, "currency": currency})
+    at = f"{day(30)}T16:00:00Z"
+    body = {"idempotency_key": "in", "kind": "deposit", "entries": entries(FBO, A, 25_000)}
+    post(http, "transactions", {**body, "effective_at": at})
+
+
+def cosign(services: Services) -> None:
+    """What the witness would put under the newest checkpoint."""
+    with psycopg.connect(services.owner_url) as owner:
+        row = owner.execute(
+            "select size, note from ledger.checkpoint order by size desc limit 1"
+        ).fetchone()
+        assert row is not None
+        line = checkpoints.cosign(checkpoints.parse(row[1]), "witness", WITNESS, 1_790_000_000)
+        owner.execute(
+            "insert into ledger.cosignature values ('books', %s, 'witness', %s) "
+            "on conflict do nothing",
+            (row[0], line),
+        )
+
+
+def visit(chromium: Browser, console: str, user: str) -> Page:
+    page = chromium.new_page(viewport={"width": 1280, "height": 800}, base_url=console)
+    page.set_default_timeout(15_000)
+    sign_in(page, console, user, PASSWORD)
+    page.wait_for_url("**/")
+    return page
+
+
+def test_an_accountant_follows_holds_a_closing_and_a_rule(
+    services: Services, console: str, chromium: Browser
+) -> None:
+    with services.client() as http:
+        begin(http)
+        page = visit(chromium, console, "operator")
+        complaints: list[str] = []
+        page.on("console", lambda line: complaints.append(line.text))
+        hold = _a_hold_is_placed_captured_in_part_and_released(http, page)
+        closing = _a_period_is_closed(services, page)
+        _two_people_reopen_it(page, visit(chromium, console, "approver"))
+        _a_rule_and_its_charge(http, page)
+        cosign(services)
+        assert [text for text in complaints if "409" not in text] == []
+        auditor = visit(chromium, console, "auditor")
+        for width in (1280, 390):
+            auditor.set_viewport_size({"width": width, "height": 844})
+            for path in ("/holds?state=all", f"/holds/books/{hold}", "/periods", "/rules",
+                         f"/periods/books/{closing}", "/rules/books/card",
+                         f"/proofs/books/{closing}"):  # fmt: skip
+                auditor.goto(path)
+                wide = auditor.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"{path} at {width}"
+                if width == 1280:
+                    cut_off = auditor.locator(".scroll").evaluate_all(CUT_OFF)
+                    assert cut_off == [], f"{path} cuts tables off"
+        assert auditor.get_by_role("button", name="Close").count() == 0
+
+
+def _a_hold_is_placed_captured_in_part_and_released(http: httpx.Client, page: Page) -> int:
+    page.goto("/holds")
+    expect(page.locator(".empty")).to_contain_text("No hold is open")
+    hold = post(http, "holds", {"idempotency_key": "h", "kind": "card_purchase",
+                                "entries": entries(A, CARD, 6_000)})  # fmt: skip
+    post(http, "transactions", {"idempotency_key": "g", "kind": "transfer",
+                                "entries": entries("position:grain", GRAIN, 5_000_000_001, "GRAIN")})  # fmt: skip
+    other = post(http, "holds", {"idempotency_key": "k", "kind": "transfer",
+                                 "entries": entries(GRAIN, "position:grain", 1, "GRAIN")})  # fmt: skip
+    page.reload()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("tbody tr").first).to_contain_text("0.000000001")
+    page.get_by_role("searchbox").fill(CARD)
+    page.get_by_role("button", name="Find").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("60.00")
+    part = {"idempotency_key": "c", "amount": "2500", "ends_hold": False}
+    captured = post(http, f"holds/{hold}:capture", part)
+    page.reload()
+    expect(page.locator("tbody tr")).to_contain_text(f"part by {captured}")
+    page.get_by_role("link", name=str(hold), exact=True).click()
+    expect(page.locator(".headline")).to_contain_text("35.00")
+    post(http, f"holds/{hold}:void", {"idempotency_key": "v", "reason": "order_cancelled"})
+    page.reload()
+    expect(page.locator(".headline .chip")).to_have_text("Voided")
+    steps = page.locator(".timeline li")
+    expect(steps).to_have_count(3)
+    expect(steps.nth(0)).to_contain_text("Voided: order cancelled, 35.00")
+    expect(steps.nth(1)).to_contain_text("Captured 25.00")
+    expect(steps.nth(2)).to_contain_text("Placed 60.00")
+    page.goto("/holds?state=voided")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.goto("/holds?state=open")
+    expect(page.locator("tbody th")).to_contain_text(str(other))
+    return hold
+
+
+def _a_period_is_closed(services: Services, page: Page) -> int:
+    page.get_by_role("link", name="Periods").click()
+    expect(page.locator(".flow")).to_contain_text("nothing yet")
+    page.get_by_label("Through").fill(day(10))
+    page.get_by_role("combobox").select_option("For good")
+    page.get_by_role("button", name="Close", exact=True).click()
+    expect(page.locator("h1")).to_contain_text("Closed through")
+    closing = int(page.url.rsplit("/", 1)[1])
+    assert page.url.endswith(f"/periods/books/{closing}")
+    cosign(services)
+    page.reload()
+    expect(page.locator(".banner")).to_contain_text("Proven.")
+    expect(page.locator("table").first).to_contain_text("250.00")
+    stated, checked = page.locator(".checks").all()
+    assert stated.locator(".good").count() == 5
+    assert checked.locator(".good").count() == 5
+    with psycopg.connect(services.owner_url) as owner:
+        root = owner.execute(
+            "select convert_from(bytes, 'UTF8')::jsonb ->> 'tree_root' from ledger.journal "
+            "where seq = %s", (closing,)
+        ).fetchone()  # fmt: skip
+    assert root is not None
+    expect(page.locator("main")).to_contain_text(root[0])
+    page.get_by_role("link", name="Proof of seq").click()
+    expect(page.locator(".banner.good")).to_contain_text("Proven.")
+    return closing
+
+
+def _two_people_reopen_it(operator: Page, approver: Page) -> None:
+    operator.goto("/periods")
+    operator.get_by_label("From this day on").fill(day(12))
+    operator.get_by_label("Reason").fill("late_statement")
+    operator.get_by_role("button", name="Ask for approval").click()
+    waiting = operator.locator("#waiting")
+    waiting.get_by_label("Reason").fill("I am sure")
+    waiting.get_by_role("button", name="Approve").click()
+    expect(operator.locator("main")).to_contain_text("You asked for this reopening yourself")
+    approver.goto("/periods")
+    approver.get_by_label("Reason").fill("Seen the statement")
+    approver.get_by_role("button", name="Approve").click()
+    expect(approver.locator("#waiting .chip")).to_have_text("Approved")
+    operator.goto("/periods")
+    operator.get_by_role("button", name="Reopen from").click()
+    expect(operator.locator("#waiting")).to_have_count(0)
+    expect(operator.locator("tbody tr").first).to_contain_text("Late statement")
+    expect(operator.locator("tbody tr").first).to_contain_text("approved by usr_")
+
+
+def _a_rule_and_its_charge(http: httpx.Client, page: Page) -> None:
+    page.get_by_role("link", name="Posting rules").click()
+    expect(page.locator(".empty")).to_contain_text("No rule is declared yet")
+    rule = {
+        "rule": "card", "since": day(20), "kind": "fee", "currency": "USD",
+        "tiers": [{"rate": "0.029", "fixed": "30"}],
+        "debit": [{"account": "{account}", "weight": 1}],
+        "credit": [{"account": FEES, "weight": 1}],
+    }  # fmt: skip
+    post(http, "rules", rule)
+    page.reload()
+    expect(page.locator("tbody tr")).to_contain_text("2.9 % + 0.30")
+    expect(page.locator("tbody .chip")).to_have_text("In force")
+    page.get_by_role("link", name="card").click()
+    expect(page.locator(".empty")).to_contain_text("Nothing yet")
+    charge = {"idempotency_key": "f", "account": A, "amount": "10000"}
+    post(http, "rules/card:charge", charge)
+    page.reload()
+    charged = page.locator("section").last.locator("tbody tr")
+    expect(charged).to_contain_text("100.00")
+    expect(charged).to_contain_text("3.20")
