@@ -15,7 +15,7 @@ if (house) {
       : moment.toLocaleString("en-GB", {
           timeZone: "UTC", day: "numeric", month: "short", year: "numeric",
           hour: "2-digit", minute: "2-digit", second: "2-digit",
-        }) + " UTC";
+        }).replaceAll(" ", "\u00a0").replace(",\u00a0", ", ") + "\u00a0UTC";
   };
 
   const show = (figures) => {
