@@ -39,7 +39,8 @@ def balances(
         """,
         [ledger],
     )
-    currencies = sorted({line["currency"] for line in lines})
+    # ISO 4217's before the ledger's own, which have four signs or more.
+    currencies = sorted({line["currency"] for line in lines}, key=lambda code: (len(code), code))
     currency = currency if currency in currencies else (currencies[0] if currencies else "")
     shown = [line for line in lines if line["currency"] == currency]
     return page(

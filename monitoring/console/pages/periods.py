@@ -150,7 +150,7 @@ def _by_currency(lines: list[TrialLine]) -> list[dict[str, Any]]:
             sides["debits"] += int(line.debits)
             sides["credits"] += int(line.credits)
         found.append({"currency": currency, "groups": groups, **sides})
-    return sorted(found, key=lambda one: (not one["debits"], one["currency"]))
+    return sorted(found, key=lambda one: (not one["debits"], len(one["currency"]), one["currency"]))
 
 
 @router.post("/periods/closings", dependencies=[own_form])

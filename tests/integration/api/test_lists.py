@@ -176,7 +176,8 @@ async def test_no_page_of_holds_looks_at_more_than_it_may(ledger_database: Ledge
     connection = await asyncpg.connect(ledger_database.owner_url)
     await connection.execute(
         "insert into ledger.hold select 'simulated', seq, "
-        "case when seq % 1000 = 0 then 'open' when seq % 7 = 0 then 'voided' else 'captured' end, "
+        f"case when seq <= {ROWS // 3} then 'open' when seq % 7 = 0 then 'voided' "
+        "else 'captured' end, "
         "seq, null, array[7, 8 + seq % 997], array[1, -1] "
         f"from generate_series(1, {ROWS}) as seq"
     )
