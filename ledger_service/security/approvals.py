@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from typing import Any, Literal, NamedTuple
 
 from ledger_service.contract.identifiers import random_id, refuse_personal
@@ -56,6 +57,14 @@ def _approval(row: Any) -> Approval:
     return Approval(**{**dict(row), "facts": json.loads(row["facts"])})
 
 
+_FIGURES = {
+    "amount": re.compile(r"\A\d{1,19}\Z"),
+    "entries": re.compile(r" (?:debit|credit) \d{1,19} "),
+    "content": re.compile(r"\A[0-9a-f]{64}\Z"),
+}
+"""Of contents: amounts and hashes, which may hold nine digits in a row and name nobody."""
+
+
 async def request_approval(
     connection: Connection,
     content: Content,
@@ -71,7 +80,8 @@ async def request_approval(
     """
     for name, value in content.items():
         if isinstance(value, str):
-            refuse_personal(value, name)
+            figure = _FIGURES.get(name)
+            refuse_personal(figure.sub(" ", value) if figure else value, name)
     row = await connection.fetchrow(
         f"""insert into security.approval
               (approval_id, kind, subject, digest, facts, requested_by, requested_for, expires_at)

@@ -8,7 +8,8 @@ import datetime as dt
 import asyncpg
 import pytest
 
-from ledger_service.domain.approval import reversal_content
+from ledger_service.contract.identifiers import IdentifierError
+from ledger_service.domain.approval import correction_content, reversal_content
 from ledger_service.security import approvals, identities
 from tests.ledger_api import Api
 
@@ -44,6 +45,31 @@ async def consume(url: str, approval: approvals.Approval, digest: str, seq: int 
         )
     finally:
         await connection.close()
+
+
+async def request(api: Api, facts: dict) -> approvals.Approval:
+    async with api.pool.acquire() as connection, connection.transaction():
+        return await approvals.request_approval(
+            connection, facts, subject="s", requested_by="usr_m"
+        )
+
+
+async def test_large_amounts_and_hashes_are_no_personal_data(api: Api) -> None:
+    facts = correction_content(
+        ledger="simulated", corrects=7, kind="transfer", effective_at="2026-07-01T12:00:00Z",
+        entries="a:1:b debit 9223372036854775807 USD; a:2:b credit 9223372036854775807 USD",
+        content="1234567890abcdef" * 4,
+    )  # fmt: skip
+    await request(api, facts)
+    await request(api, content(amount="100000000000"))
+    for name, value in (
+        ("reason", "123456789"),
+        ("amount", "ssn 123-45-6789"),
+        ("content", "123456789"),
+        ("entries", "customer:123456789:wallet debit 5 USD"),
+    ):
+        with pytest.raises(IdentifierError, match="personal|digits"):
+            await request(api, {**facts, name: value})
 
 
 async def test_an_approval_is_given_once_and_spent_once(api: Api, ledger_database):
