@@ -68,7 +68,7 @@ async def test_large_amounts_and_hashes_are_no_personal_data(api: Api) -> None:
         ("content", "123456789"),
         ("entries", "customer:123456789:wallet debit 5 USD"),
     ):
-        with pytest.raises(IdentifierError, match="personal|digits"):
+        with pytest.raises(IdentifierError, match=r"personal|digits"):
             await request(api, {**facts, name: value})
 
 
