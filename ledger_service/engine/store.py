@@ -227,8 +227,10 @@ class Rows:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.balances = batch.balance_arrays()
         self.new_holds, self.changed_holds = batch.hold_rows()
+        self.balances = batch.balance_arrays()
+        if not (self.new_holds or self.changed_holds):
+            self.balances[-2:] = "{}", "{}"  # no hold has moved, so nothing pending has
         self.root = batch.grow()
         self.is_plain = not (
             batch.records or batch.changed or batch.approval or self.new_holds or self.changed_holds

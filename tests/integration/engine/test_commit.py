@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from ledger_service.domain.book import Book
+from ledger_service.domain.commands import OpenAccount
 from ledger_service.domain.memory import lacks_of
 from ledger_service.engine import store
 from ledger_service.engine.batch import Batch
@@ -96,3 +97,24 @@ async def test_a_balance_that_others_moved_stops_the_whole_commit(
         with pytest.raises(asyncpg.RaiseError, match="0 of 2 balances"):
             await store.commit(connection, rows, epoch)
         assert await state(connection) == before
+
+
+async def test_a_commit_reads_no_balance_but_those_it_moves(
+    ledger_database: LedgerDatabase,
+) -> None:
+    """Its plans are made while a ledger is small, and kept when it has grown."""
+    names = [f"customer:{number}:wallet" for number in range(1000, 3000)]
+    connection = await asyncpg.connect(ledger_database.owner_url)
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        await connection.execute("vacuum analyze ledger.balance")
+        for n in range(8):
+            await submit(writer, posting(f"k{n}", (A, 5), (B, -5)))
+        await submit(writer, *(OpenAccount(name, "USD", "key_test") for name in names))
+        for n in range(20):
+            await submit(writer, posting(f"l{n}", (A, 5), (B, -5)))
+    read = await connection.fetchval(
+        "select seq_tup_read + idx_tup_fetch from pg_stat_user_tables where relname = 'balance'"
+    )
+    await connection.close()
+    assert read < 10 * len(names)
