@@ -5,7 +5,7 @@ Whatever is not handed over (it was committed by another process, or nobody knew
 derived from the journal by the projections' own SQL, which is what the rows are verified by too. Rows
 and position move in one commit, from where the position stood: so every event is counted once,
 whoever steps and whatever is killed when. A read waits until what it reads has what was committed
-before it was asked.
+before it was asked, and says so: while nobody waits, more is written in one step.
 """
 
 from __future__ import annotations
@@ -34,11 +34,15 @@ them move the same account, and the less each costs."""
 TAKEN_EVENTS = 200_000
 """Events that are kept; what comes after them is derived from the journal."""
 PAUSE_S = 0.05
-"""After each step: what comes meanwhile is one step."""
+"""After each step: what comes meanwhile is one step ..."""
+REST_S = 0.25
+"""... and so is what comes in so much more time, unless a read waits for some of it."""
 IDLE_S = 1.0
 """After which the journal is asked for news that nobody handed over."""
 WAIT_S = 2.0
 """How long a read waits."""
+_ASKED = "tallystick_history"
+"""Channel on which a read says which event of which ledger it waits for."""
 
 
 class ProjectionBehind(Exception):
@@ -58,6 +62,9 @@ class Projector:
         self._connect = connect
         self._taken: deque[Batch] = deque()
         self._news = asyncio.Event()
+        self._asked = asyncio.Event()
+        self._wanted = 0
+        """Last event that a read has asked for."""
 
     def take(self, batch: Batch) -> None:
         """Follow a batch that is committed."""
@@ -65,22 +72,31 @@ class Projector:
             self._taken.append(batch)
         self._news.set()
 
+    def _hear(self, _connection: Any, _process: int, _channel: str, said: object) -> None:
+        ledger, _, seq = str(said).rpartition(" ")
+        if ledger == self._ledger and seq.isdigit():
+            self._wanted = max(self._wanted, int(seq))
+            self._asked.set()
+            self._news.set()
+
     async def follow(self) -> None:
         """Follow for ever."""
         while True:
             connection = None
             try:
                 connection = await self._connect()
+                await connection.add_listener(_ASKED, self._hear)
                 at = await step(connection, self._ledger)
                 while True:
                     self._news.clear()
                     before, at = at, await self._go_on(connection, at)
                     if at == before and not self._taken:
-                        with contextlib.suppress(TimeoutError):
-                            async with asyncio.timeout(IDLE_S):  # wait_for can lose a cancellation
-                                await self._news.wait()
-                    else:
-                        await asyncio.sleep(PAUSE_S)
+                        await _within(IDLE_S, self._news)
+                        continue
+                    await asyncio.sleep(PAUSE_S)
+                    if at >= self._wanted:
+                        self._asked.clear()
+                        await _within(REST_S, self._asked)
             except Exception as error:  # noqa: BLE001 - whatever it is, reads wait until it goes on
                 log.warning("projector.surprised", ledger=self._ledger, error=type(error).__name__)
                 await asyncio.sleep(1)
@@ -119,6 +135,13 @@ class Projector:
                 break
             found.append(batch)
         return found
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, but no longer than that."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):  # wait_for can lose a cancellation
+            await event.wait()
 
 
 async def step(connection: Any, ledger: str, until: int | None = None) -> int:
@@ -168,6 +191,9 @@ async def _move(connection: Any, ledger: str, at: int, until: int) -> bool:
 
 async def caught_up(connection: Any, ledger: str, seq: int) -> None:
     """Wait until the history stands at `seq` or past it. Errors: `ProjectionBehind`."""
+    if await _stands_at(connection, ledger) >= seq:
+        return
+    await connection.execute("select pg_notify($1, $2)", _ASKED, f"{ledger} {seq}")
     until = time.monotonic() + WAIT_S
     pause = 0.002
     while (at := await _stands_at(connection, ledger)) < seq:

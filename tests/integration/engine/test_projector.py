@@ -133,6 +133,38 @@ async def test_what_is_not_handed_over_is_derived_and_nothing_is_counted_twice(
     assert differing(ledger_database) == {}
 
 
+async def test_a_read_does_not_wait_until_the_history_has_rested(
+    ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "REST_S", 60)
+    monkeypatch.setattr(projector, "IDLE_S", 60)
+    async with following(ledger_database) as followed, local_writer(ledger_database) as writer:
+        writer._on_commit = followed.take
+        await opened(writer)
+        for number in range(3):
+            await submit(writer, posting(f"k{number}", (A, 5), (B, -5)))
+            await caught_up(ledger_database)
+    assert differing(ledger_database) == {}
+
+
+async def test_what_nobody_waits_for_is_written_in_one_step(
+    ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "REST_S", 60)
+    async with following(ledger_database) as followed, local_writer(ledger_database) as writer:
+        writer._on_commit = followed.take
+        await opened(writer)
+        await caught_up(ledger_database)
+        for number in range(5):
+            await submit(writer, posting(f"k{number}", (A, 5), (B, -5)))
+            await asyncio.sleep(2 * projector.PAUSE_S)
+        await caught_up(ledger_database)
+    with psycopg.connect(ledger_database.owner_url) as connection:
+        rows = connection.execute("select cardinality(seqs) from ledger.posting_list").fetchall()
+    assert max(row[0] for row in rows) >= 4
+    assert differing(ledger_database) == {}
+
+
 async def test_a_ledger_whose_position_is_lost_is_followed_from_its_first_event_on(
     ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
