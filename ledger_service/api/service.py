@@ -10,6 +10,7 @@ import uvicorn
 from starlette.datastructures import State
 
 from ledger_service.api.app import create_app
+from ledger_service.api.connection import Connection
 from ledger_service.contract import environment, logs
 from ledger_service.engine import failpoints
 
@@ -57,6 +58,7 @@ def main() -> None:
         host=host,
         port=port,
         loop="uvloop",
+        http=Connection,
         log_config=None,
         access_log=False,
         server_header=False,
