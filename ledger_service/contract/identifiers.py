@@ -27,6 +27,7 @@ REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ./_-]{1,63}\Z")
 """A rail's or partner's reference, as printed on its statements."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_THREE_DIGITS = re.compile(r"\d{3}")
 _LONG_NUMBER = re.compile(r"\d{9,}")
 _SSN = re.compile(r"(?<!\d)\d{3}[- .]\d{2}[- .]\d{4}(?!\d)")
 _GROUPED_CARD = re.compile(r"(?<!\d)(\d{4}[- ]){3}\d{1,7}(?!\d)")
@@ -45,6 +46,8 @@ def looks_personal(text: str) -> bool:
 
     That is: nine or more digits in a row, 123-45-6789, or a card number in groups. UUIDs are exempt.
     """
+    if _THREE_DIGITS.search(text) is None:
+        return False  # each of the forms has as many in a row, and most texts have not
     rest = _UUID.sub("", text)
     return bool(_LONG_NUMBER.search(rest) or _SSN.search(rest) or _GROUPED_CARD.search(rest))
 
