@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from ledger_service.api import posting_bodies
 from ledger_service.api.clocks import recorded_range, resolve_seq
+from ledger_service.api.json_bytes import JsonBytes
 from ledger_service.api.problems import Problem
 from ledger_service.api.verdicts import item, settled
 from ledger_service.api.who import Principal, require
@@ -75,7 +76,7 @@ async def get_account(
     found = await reads.account(request.app.state.pool, ledger, account)
     if found is None:
         raise Problem("not_found", "There is no such account in this ledger.")
-    return Response(msgspec.json.encode(found), media_type="application/json")
+    return JsonBytes(msgspec.json.encode(found))
 
 
 @router.patch("/v1/ledgers/{ledger}/accounts/{account}")

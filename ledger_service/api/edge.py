@@ -11,8 +11,8 @@ import re
 import time
 import traceback
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -26,6 +26,7 @@ _UUID = re.compile(
     rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE
 )
 _PROBES = frozenset({"/livez", "/readyz"})
+_OWN_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
 class Edge:
@@ -39,45 +40,43 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        request_id = _request_id(scope["headers"])
+        scope.setdefault("state", {})["request_id"] = request_id
+        # Of this request alone: it has a task of its own.
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        own_headers = [(b"x-request-id", request_id.encode("ascii")), *_OWN_HEADERS]
         status, replaced = 0, False
 
         async def send_own(message: Message) -> None:
-            nonlocal status
+            nonlocal status, replaced
+            if replaced:
+                return
             if message["type"] == "http.response.start":
+                if message["status"] == 413 and not _is_problem(message):
+                    # The framework's own limit answers in plain text, from below our handlers.
+                    await render(Problem("body_too_large"), request_id)(scope, receive, send_own)
+                    replaced = True
+                    return
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], *_own_headers(request_id)]}
+                message = {**message, "headers": [*message["headers"], *own_headers]}
             await send(message)
 
-        async def send_through(message: Message) -> None:
-            nonlocal replaced
-            is_start = message["type"] == "http.response.start"
-            if is_start and message["status"] == 413 and not _is_problem(message):
-                # The framework's own limit answers in plain text, from below our handlers.
-                replaced = True
-                await render(Problem("body_too_large"), request_id)(scope, receive, send_own)
-            elif not replaced:
-                await send_own(message)
-
         began = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                _refuse_nul(scope)
-                await self._app(scope, receive, send_through)
-            except ClientDisconnect:
-                status = 499
-            except Exception as error:  # noqa: BLE001 - the last catch
-                problem = problem_of(error)
-                if problem.code == "internal_error":
-                    _log_failure(error)
-                if status:
-                    # The answer is under way: cutting it off says that it is not whole.
-                    raise _CutOff from None
-                await render(problem, request_id)(scope, receive, send_own)
-            finally:
-                _log_request(scope, status, began)
+        try:
+            _refuse_nul(scope)
+            await self._app(scope, receive, send_own)
+        except ClientDisconnect:
+            status = 499
+        except Exception as error:  # noqa: BLE001 - the last catch
+            problem = problem_of(error)
+            if problem.code == "internal_error":
+                _log_failure(error)
+            if status:
+                # The answer is under way: cutting it off says that it is not whole.
+                raise _CutOff from None
+            await render(problem, request_id)(scope, receive, send_own)
+        finally:
+            _log_request(scope, status, began)
 
 
 class _CutOff(Exception):
@@ -89,22 +88,16 @@ def _refuse_nul(scope: Scope) -> None:
         raise Problem("bad_text")
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The caller's X-Request-Id if it is a UUID, which can hold nothing else; or a new one."""
-    given = dict(scope["headers"]).get(b"x-request-id", b"")
-    return given.decode("ascii").lower() if _UUID.match(given) else str(uuid.uuid4())
+    for name, value in headers:
+        if name == b"x-request-id" and _UUID.match(value):
+            return value.decode("ascii").lower()
+    return str(uuid.uuid4())
 
 
 def _is_problem(start: Message) -> bool:
     return (b"content-type", b"application/problem+json") in start["headers"]
-
-
-def _own_headers(request_id: str) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"x-request-id", request_id.encode("ascii")),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-    ]
 
 
 def _log_request(scope: Scope, status: int, began: float) -> None:

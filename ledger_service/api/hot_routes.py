@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from fastapi import Request
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -70,14 +71,17 @@ class _BoundedRequest(Request):
 
     async def body(self) -> bytes:
         """The body, read once. Errors: `Problem` for one that is too large."""
-        parts: list[bytes] = []
-        size = 0
-        async for part in self.stream():
-            size += len(part)
-            if size > self.body_max_bytes:
+        body = bytearray()
+        more = True
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body += message.get("body", b"")
+            if len(body) > self.body_max_bytes:
                 raise Problem("body_too_large")
-            parts.append(part)
-        return b"".join(parts)
+            more = message.get("more_body", False)
+        return bytes(body)
 
 
 def _requirement(dependant: Any) -> Requirement:

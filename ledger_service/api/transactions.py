@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ledger_service.api import posting_bodies
 from ledger_service.api.accounts import BATCH_MAX_BYTES
+from ledger_service.api.json_bytes import JsonBytes
 from ledger_service.api.ledgers import NDJSON
 from ledger_service.api.posting_bodies import TransactionBody
 from ledger_service.api.problems import Problem
@@ -47,12 +48,8 @@ async def post_one(request: Request, ledger: str, command: Command) -> Response:
         return JSONResponse({**msgspec.json.decode(found.event_bytes), "dry_run": True})
     # The event's canonical bytes are the answer.
     if found.replayed:
-        return as_json(found.event_bytes, headers={"Idempotent-Replayed": "true"})
-    return as_json(found.event_bytes, status_code=201)
-
-
-def as_json(content: bytes, **options: Any) -> Response:
-    return Response(content, media_type="application/json", **options)
+        return JsonBytes(found.event_bytes, headers=[(b"idempotent-replayed", b"true")])
+    return JsonBytes(found.event_bytes, 201)
 
 
 async def _difference(
@@ -120,7 +117,7 @@ async def answer_batch(
     for result in results:
         if isinstance(result, Refused) and result.code == "busy":
             settled(result)
-    return as_json(msgspec.json.encode({"results": [item(result) for result in results]}))
+    return JsonBytes(msgspec.json.encode({"results": [item(result) for result in results]}))
 
 
 async def decode_each(

@@ -46,7 +46,8 @@ class Requirement:
     async def __call__(self, request: Request) -> Principal:
         """The caller. Errors: `unauthenticated`, `demo_identity_refused`, `forbidden`."""
         identity = await _identity(request)
-        request.state.actor = identity.actor
+        state = request.scope["state"]
+        state["actor"] = identity.actor
         if not allowed(self.permission, identity.roles):
             async with request.app.state.pool.acquire() as connection:
                 await audit.record(
@@ -55,7 +56,7 @@ class Requirement:
                     action="request.made",
                     subject=f"{request.method} {route_template(request.scope)}",
                     outcome="refused",
-                    details={"permission": self.permission, "request_id": request.state.request_id},
+                    details={"permission": self.permission, "request_id": state["request_id"]},
                 )
             raise Problem(
                 "forbidden",
@@ -63,7 +64,7 @@ class Requirement:
                 permission=self.permission,
             )
         return Principal(
-            identity.actor, identity.roles, identity.kind, request.state.request_id, identity
+            identity.actor, identity.roles, identity.kind, state["request_id"], identity
         )
 
 
@@ -98,7 +99,7 @@ class KeyCache:
 
 
 async def _identity(request: Request) -> Identity:
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    scheme, _, bearer = _authorization(request).partition(" ")
     if scheme.lower() != "bearer" or not bearer:
         raise Problem("unauthenticated", "Show a token: Authorization: Bearer <token>.")
     cache: KeyCache = request.app.state.keys
@@ -109,3 +110,10 @@ async def _identity(request: Request) -> Identity:
         if identity.kind == "key":
             cache.put(bearer, identity)
     return identity
+
+
+def _authorization(request: Request) -> str:
+    for name, value in request.scope["headers"]:
+        if name == b"authorization":
+            return value.decode("latin-1")
+    return ""
