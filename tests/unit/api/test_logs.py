@@ -31,3 +31,32 @@ def test_a_line_is_masked_and_shows_no_locals():
     assert line["count"] == 904417723651
     assert line["exception"][0]["exc_type"] == "ValueError"
     assert line["exception"][0]["exc_value"] == "[masked]"
+
+
+IN_A_LOOP = """
+import asyncio
+import structlog
+from ledger_service.contract import logs
+logs.configure("test")
+log = structlog.get_logger()
+
+async def several():
+    for number in range(3):
+        log.info("test.in_loop", number=number)
+    await asyncio.to_thread(lambda: log.info("test.in_thread"))
+    log.info("test.last")
+
+asyncio.run(several())
+structlog.get_logger().info("test.after_loop")
+"""
+
+
+def test_every_line_is_written_within_a_loop_beside_it_and_after_it():
+    run = subprocess.run(
+        [sys.executable, "-c", IN_A_LOOP], capture_output=True, text=True, check=True
+    )
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [line["event"] for line in lines] == [
+        *["test.in_loop"] * 3, "test.in_thread", "test.last", "test.after_loop",
+    ]  # fmt: skip
+    assert [line["number"] for line in lines[:3]] == [0, 1, 2]
