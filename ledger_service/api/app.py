@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -108,6 +109,7 @@ def create_app() -> FastAPI:
         redirect_slashes=False,
     )
     app.state.keys = KeyCache()
+    app.state.decoding = asyncio.Lock()
     app.state.draining = False
     app.add_middleware(Edge)
     problems.install(app)

@@ -116,7 +116,7 @@ async def batch(ledger: str, who: _Poster, request: Request) -> Response:
     `linked`: all of them or none.
     """
     body = await posting_bodies.read(request, CommandsBody)
-    decoded = await decode_each(body.commands, lambda raw: _command(raw, ledger, who))
+    decoded = await decode_each(request, body.commands, lambda raw: _command(raw, ledger, who))
     return await answer_batch(request, ledger, decoded, linked=body.linked)
 
 

@@ -96,7 +96,7 @@ async def post_batch(
 ) -> Response:
     """Post many transactions in order; a verdict for each. `linked`: all of them or none."""
     body = await posting_bodies.read(request, posting_bodies.TransactionsBody)
-    decoded = await decode_each(body.transactions, lambda raw: _command(raw, ledger, who))
+    decoded = await decode_each(request, body.transactions, lambda raw: _command(raw, ledger, who))
     return await answer_batch(request, ledger, decoded, linked=body.linked)
 
 
@@ -121,18 +121,19 @@ async def answer_batch(
 
 
 async def decode_each(
-    raws: Sequence[Raw], decode: Callable[[Raw], Decoded]
+    request: Request, raws: Sequence[Raw], decode: Callable[[Raw], Decoded]
 ) -> list[Decoded | Problem]:
-    """What each stands for, in order. Others are served meanwhile: a balance is read in the time that
-    a tenth of a large batch takes."""
+    """What each stands for, in order. One batch is decoded at a time, a few items at a step, and others
+    are served in between: a step is what a balance waits for, whatever the number of batches."""
     decoded: list[Decoded | Problem] = []
-    for number, raw in enumerate(raws, 1):
-        try:
-            decoded.append(decode(raw))
-        except Problem as problem:
-            decoded.append(problem)
-        if number % _YIELD_EVERY == 0:
-            await asyncio.sleep(0)
+    async with request.app.state.decoding:
+        for number, raw in enumerate(raws, 1):
+            try:
+                decoded.append(decode(raw))
+            except Problem as problem:
+                decoded.append(problem)
+            if number % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
     return decoded
 
 
@@ -178,7 +179,7 @@ async def _stream(request: Request, ledger: str, who: Principal) -> AsyncIterato
 
     async def feed() -> None:
         async for lines in _line_batches(request):
-            decoded = await decode_each(lines, lambda line: _command(line, ledger, who))
+            decoded = await decode_each(request, lines, lambda line: _command(line, ledger, who))
             await under_way.put(asyncio.create_task(submit_decoded(client, ledger, decoded)))
         await under_way.put(None)
 
