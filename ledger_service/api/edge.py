@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger_service.api.problems import Problem, problem_of, render
 from ledger_service.api.who import route_template
+from ledger_service.contract import logs
 
 _log = structlog.get_logger()
 _UUID = re.compile(
@@ -43,7 +44,7 @@ class Edge:
         request_id = _request_id(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id
         # Of this request alone: it has a task of its own.
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        logs.request_id.set(request_id)
         own_headers = [(b"x-request-id", request_id.encode("ascii")), *_OWN_HEADERS]
         status, replaced = 0, False
 

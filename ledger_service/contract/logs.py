@@ -12,7 +12,8 @@ import datetime as dt
 import logging
 import sys
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, cast
 
 import msgspec
@@ -21,7 +22,8 @@ import structlog.tracebacks
 
 from ledger_service.contract.identifiers import looks_personal
 
-_OWN_FIELDS = frozenset({"timestamp", "level", "event", "service"})
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""Of the request that is being served: each line that is written meanwhile names it."""
 
 
 # Without the frames' local variables: they hold whatever a caller sent.
@@ -32,16 +34,19 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
-def _line(logger: Any, level: str, fields: MutableMapping[str, Any]) -> bytes:
-    """A line from its fields, in one step: every request writes one."""
+def _line(service: str, level: str, event: str, fields: dict[str, Any]) -> bytes:
     if "exc_info" in fields:
-        fields = _tracebacks(logger, level, fields)
+        _tracebacks(None, level, fields)
     for name, value in fields.items():
-        if name not in _OWN_FIELDS:
-            fields[name] = _masked(value)
+        fields[name] = _masked(value)
+    request = request_id.get()
+    if request is not None:
+        fields["request_id"] = request
+    fields["event"] = event
+    fields["service"] = service
     fields["level"] = level
     fields["timestamp"] = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
-    return _encoder.encode(fields)
+    return _encoder.encode(fields) + b"\n"
 
 
 def _masked(value: object) -> object:
@@ -64,7 +69,7 @@ class _StandardError:
         self._lines: list[bytes] = []
         self._lock = threading.Lock()
 
-    def msg(self, line: bytes) -> None:
+    def write(self, line: bytes) -> None:
         """Write a line; at once outside of an event loop."""
         with self._lock:
             self._lines.append(line)
@@ -77,23 +82,34 @@ class _StandardError:
             if is_first:
                 loop.call_soon(self._flush)
 
-    debug = info = warning = error = critical = exception = msg
-
     def _flush(self) -> None:
         with self._lock:
             lines, self._lines = self._lines, []
-        sys.stderr.buffer.write(b"".join(line + b"\n" for line in lines))
+        sys.stderr.buffer.write(b"".join(lines))
         sys.stderr.buffer.flush()
+
+
+def _logger_of(service: str, minimum: int) -> type[structlog.BoundLoggerBase]:
+    """A logger that makes a line in one step: every request writes one."""
+
+    def method(level: str, **always: object) -> Callable[..., None]:
+        def say(self: Any, event: str, **fields: Any) -> None:
+            self._logger.write(_line(service, level, event, {**fields, **always}))
+
+        def say_nothing(_self: Any, _event: str, **_fields: Any) -> None:
+            pass
+
+        return say if logging.getLevelNamesMapping()[level.upper()] >= minimum else say_nothing
+
+    methods = {level: method(level) for level in ("debug", "info", "warning", "error")}
+    methods["exception"] = method("error", exc_info=True)
+    return type("Logger", (structlog.BoundLoggerBase,), methods)
 
 
 def configure(service: str, level: str = "info") -> None:
     """Send the logs of this process to standard error as JSON, each line naming `service`."""
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, _line],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
+        wrapper_class=_logger_of(service, logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=_StandardError,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)

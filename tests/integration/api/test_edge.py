@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from ledger_service.api.app import BODY_MAX_BYTES
+from ledger_service.contract import logs
 from tests.ledger_api import Api
 
 
@@ -101,7 +102,8 @@ async def test_what_fails_inside_stays_inside(api: Api, monkeypatch):
 async def test_a_log_line_holds_the_template_and_the_actor(api: Api):
     with structlog.testing.capture_logs() as lines:
         await api.call("auditor", "GET", "/v1/approvals/078-05-1120?status=904417723651")
-        await api.call("", "GET", "/078-05-1120")
+        unmatched = await api.call("", "GET", "/078-05-1120")
+        assert logs.request_id.get() == unmatched.headers["x-request-id"]  # each line names it
     answered = [line for line in lines if line["event"] == "api.request_answered"]
     assert [line["route"] for line in answered] == ["/v1/approvals/{approval}", "unmatched"]
     assert answered[0]["actor"].startswith("key_")

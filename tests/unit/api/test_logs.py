@@ -41,6 +41,8 @@ logs.configure("test")
 log = structlog.get_logger()
 
 async def several():
+    logs.request_id.set("3f2c")
+    log.debug("test.not_asked_for")
     for number in range(3):
         log.info("test.in_loop", number=number)
     await asyncio.to_thread(lambda: log.info("test.in_thread"))
@@ -60,3 +62,5 @@ def test_every_line_is_written_within_a_loop_beside_it_and_after_it():
         *["test.in_loop"] * 3, "test.in_thread", "test.last", "test.after_loop",
     ]  # fmt: skip
     assert [line["number"] for line in lines[:3]] == [0, 1, 2]
+    assert [line.get("request_id") for line in lines] == ["3f2c"] * 5 + [None]
+    assert {(line["service"], line["level"]) for line in lines} == {("test", "info")}
