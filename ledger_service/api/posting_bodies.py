@@ -6,8 +6,9 @@ is never repeated, it may be personal.
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -272,13 +273,9 @@ async def read(request: Request, kind: type[Body]) -> Body:
     return decode(await request.body(), kind)
 
 
-_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
-
-
+@functools.cache
 def _decoder(kind: type[Body]) -> msgspec.json.Decoder[Body]:
-    if kind not in _decoders:
-        _decoders[kind] = msgspec.json.Decoder(kind)
-    return _decoders[kind]
+    return msgspec.json.Decoder(kind)
 
 
 def _problem(text: str) -> Problem:

@@ -114,9 +114,9 @@ async def answer_batch(
     if linked and problems:
         raise problems[0]
     results = await submit_decoded(request.app.state.ledger, ledger, decoded, linked=linked)
-    for result in results:
-        if isinstance(result, Refused) and result.code == "busy":
-            settled(result)
+    first = next((result for result in results if not isinstance(result, Problem)), None)
+    if isinstance(first, Refused) and first.code == "busy":
+        settled(first)
     return JsonBytes(msgspec.json.encode({"results": [item(result) for result in results]}))
 
 
@@ -149,6 +149,8 @@ async def submit_decoded(
     verdicts = await client.submit(
         ledger, commands, linked=linked, deadline_s=_BULK_DEADLINE_S, with_events=False
     )
+    if len(verdicts) == len(decoded):
+        return [*verdicts]
     answers = iter(verdicts)
     return [found if isinstance(found, Problem) else next(answers) for found in decoded]
 
