@@ -71,17 +71,19 @@ class _BoundedRequest(Request):
 
     async def body(self) -> bytes:
         """The body, read once. Errors: `Problem` for one that is too large."""
-        body = bytearray()
-        more = True
+        parts: list[bytes] = []
+        size, more = 0, True
         while more:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            body += message.get("body", b"")
-            if len(body) > self.body_max_bytes:
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self.body_max_bytes:
                 raise Problem("body_too_large")
+            parts.append(part)
             more = message.get("more_body", False)
-        return bytes(body)
+        return b"".join(parts)
 
 
 def _requirement(dependant: Any) -> Requirement:

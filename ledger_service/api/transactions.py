@@ -32,7 +32,7 @@ _STREAM_BATCH = 2_000
 _STREAM_DEPTH = 3
 """Batches of a stream under way at a time."""
 _BULK_DEADLINE_S = 60.0
-_YIELD_EVERY = 32
+_YIELD_EVERY = 64
 """Items that are decoded before others get the processor."""
 
 Raw = TypeVar("Raw", bytes, msgspec.Raw)

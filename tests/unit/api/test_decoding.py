@@ -35,4 +35,4 @@ async def test_a_balance_waits_for_a_step_of_one_batch_whatever_their_number() -
     )
     reading.cancel()
     steps = [(who, len(list(items))) for who, items in groupby(seen) if who != "balance"]
-    assert steps == [(batch, 32) for batch in "abc" for _ in range(10)]
+    assert steps == [(batch, 64) for batch in "abc" for _ in range(5)]
