@@ -28,6 +28,9 @@ _POSTING_ARRAYS = ((20, "q", 8), (21, "h", 2), (20, "q", 8), (1082, "i", 4))
 Posting = tuple[int, int, int, str]
 """An entry of an account: `seq`, number in the transaction, signed amount, effective date."""
 
+DaySum = tuple[int, str, int, int]
+"""An account's number, effective date, debits, credits."""
+
 _length = struct.Struct(">i").pack
 _moment = struct.Struct(">qiq").pack
 columns: Callable[[int], bytes] = struct.Struct(">h").pack
@@ -106,13 +109,20 @@ class PostingRow:
         return self._layouts[size]
 
 
-def sum_days(postings: Sequence[Posting]) -> list[tuple[str, int, int]]:
-    """By effective date: date, debits, credits."""
-    by_day: dict[str, tuple[int, int]] = {}
-    for _, _, amount, day in postings:
-        debits, credits_ = by_day.get(day, (0, 0))
-        by_day[day] = (debits + amount, credits_) if amount > 0 else (debits, credits_ - amount)
-    return [(day, *moved) for day, moved in by_day.items()]
+def follow(
+    row: PostingRow,
+    accounts: Iterable[tuple[int, Sequence[Posting]]],
+    rows: list[bytes],
+    sums: list[DaySum],
+) -> None:
+    """Add the rows of accounts' posting lists to `rows`, and their day sums to `sums`."""
+    for number, postings in accounts:
+        rows.append(row.encode(number, postings))
+        by_day: dict[str, tuple[int, int]] = {}
+        for _, _, amount, day in postings:
+            debits, credits_ = by_day.get(day, (0, 0))
+            by_day[day] = (debits + amount, credits_) if amount > 0 else (debits, credits_ - amount)
+        sums += [(number, day, *moved) for day, moved in by_day.items()]
 
 
 def stream(rows: Iterable[bytes]) -> bytearray:

@@ -1,12 +1,12 @@
 """What is compiled (`lane.pyx`) where a C compiler was there, and written in Python where none was."""
 
 try:
-    from ledger_service.engine.lane import Lane, PostingRow, balance_arrays, lacks_of, sum_days
+    from ledger_service.engine.lane import Lane, PostingRow, balance_arrays, follow, lacks_of
 except ImportError:
     from ledger_service.domain.memory import lacks_of
-    from ledger_service.engine.copy_format import PostingRow, balance_arrays, sum_days
+    from ledger_service.engine.copy_format import PostingRow, balance_arrays, follow
 
     Lane = None
     """Without it the book decides everything."""
 
-__all__ = ["Lane", "PostingRow", "balance_arrays", "lacks_of", "sum_days"]
+__all__ = ["Lane", "PostingRow", "balance_arrays", "follow", "lacks_of"]

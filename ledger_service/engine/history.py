@@ -12,7 +12,7 @@ from typing import Any
 
 from ledger_service.engine import copy_format, fast
 from ledger_service.engine.batch import Batch
-from ledger_service.engine.copy_format import Posting
+from ledger_service.engine.copy_format import DaySum, Posting
 
 _ACCOUNTS_AT_ONCE = 1024
 """Followed before the writer, whose processor this is, gets it again."""
@@ -75,8 +75,6 @@ async def _together(batches: Sequence[Batch]) -> dict[int, list[Posting]]:
     return found
 
 
-DaySum = tuple[int, str, int, int]
-"""Account, effective date, debits, credits."""
 Dated = tuple[str, int, dt.date, int, int, int]
 """An entry that counts for another day than the one on which it was recorded."""
 
@@ -85,21 +83,20 @@ async def _derived(
     ledger: str, recorded_date: str, postings: dict[int, list[Posting]]
 ) -> tuple[list[bytes], list[DaySum], list[Dated]]:
     """Posting lists, day sums and value-dated entries, in the order of accounts, as indexes like it."""
-    rows, sums, dated = [], [], []
-    row = fast.PostingRow(ledger)
-    for place, number in enumerate(sorted(postings), 1):
-        of = postings[number]
-        rows.append(row.encode(number, of))
-        for day, debits, credits_ in fast.sum_days(of):
-            sums.append((number, day, debits, credits_))
-            if day != recorded_date:
-                dated += [
-                    (ledger, number, dt.date.fromisoformat(day), seq, entry_no, amount)
-                    for seq, entry_no, amount, of_day in of
-                    if of_day == day
-                ]
-        if place % _ACCOUNTS_AT_ONCE == 0:
-            await asyncio.sleep(0)
+    rows: list[bytes] = []
+    sums: list[DaySum] = []
+    row, accounts = fast.PostingRow(ledger), sorted(postings)
+    for start in range(0, len(accounts), _ACCOUNTS_AT_ONCE):
+        numbers = accounts[start : start + _ACCOUNTS_AT_ONCE]
+        fast.follow(row, [(number, postings[number]) for number in numbers], rows, sums)
+        await asyncio.sleep(0)
+    dated = [
+        (ledger, number, dt.date.fromisoformat(day), seq, entry_no, amount)
+        for number, day, _, _ in sums
+        if day != recorded_date
+        for seq, entry_no, amount, of_day in postings[number]
+        if of_day == day
+    ]
     return rows, sums, dated
 
 

@@ -6,7 +6,7 @@ from ledger_service.domain.book import Book
 from ledger_service.domain.commands import Command
 from ledger_service.domain.memory import Lacks
 from ledger_service.engine.batch import Batch
-from ledger_service.engine.copy_format import Posting
+from ledger_service.engine.copy_format import DaySum, Posting
 from ledger_service.engine.deciding import Draft
 
 class Lane:
@@ -33,8 +33,13 @@ class PostingRow:
     def __init__(self, ledger: str) -> None: ...
     def encode(self, number: int, postings: list[Posting]) -> bytes: ...
 
-def sum_days(postings: list[Posting]) -> list[tuple[str, int, int]]:
-    """As `copy_format.sum_days`."""
+def follow(
+    row: PostingRow,
+    accounts: list[tuple[int, list[Posting]]],
+    rows: list[bytes],
+    sums: list[DaySum],
+) -> None:
+    """As `copy_format.follow`."""
 
 def balance_arrays(accounts: list[Account], expected: list[int]) -> list[str]:
     """As `copy_format.balance_arrays`."""

@@ -406,11 +406,13 @@ cdef class PostingRow:
     """As `copy_format.PostingRow`."""
 
     cdef bytes _head
+    cdef object _day
+    cdef long long _day_number
 
     def __init__(self, ledger):
         self._head = columns(7) + text(ledger)
 
-    def encode(self, number, list postings):
+    cpdef bytes encode(self, number, list postings):
         cdef Py_ssize_t size = len(postings), place, head = len(self._head)
         cdef Py_ssize_t length = head + 24 + 4 * 24 + size * (12 + 6 + 12 + 8)
         cdef char *at
@@ -419,7 +421,7 @@ cdef class PostingRow:
         cdef char *amounts
         cdef char *days
         cdef tuple posting
-        row = PyBytes_FromStringAndSize(NULL, length)
+        cdef bytes row = PyBytes_FromStringAndSize(NULL, length)
         at = _put(PyBytes_AS_STRING(row), self._head)
         at = _put_big(_put_big(at, 8, 4), <long long>number, 8)
         at = _put_big(_put_big(at, 8, 4), <long long>(<tuple>postings[size - 1])[0], 8)
@@ -432,30 +434,36 @@ cdef class PostingRow:
             seqs = _put_big(_put_big(seqs, 8, 4), <long long>posting[0], 8)
             entry_nos = _put_big(_put_big(entry_nos, 2, 4), <long long>posting[1], 2)
             amounts = _put_big(_put_big(amounts, 8, 4), <long long>posting[2], 8)
-            days = _put_big(_put_big(days, 4, 4), <long long>day_number(posting[3]), 4)
+            if posting[3] is not self._day:
+                self._day, self._day_number = posting[3], day_number(posting[3])
+            days = _put_big(_put_big(days, 4, 4), self._day_number, 4)
         return row
 
 
-def sum_days(list postings):
-    """As `copy_format.sum_days`."""
+def follow(PostingRow row, list accounts, list rows, list sums):
+    """As `copy_format.follow`."""
+    cdef list postings
     cdef tuple posting
-    cdef long long amount
-    by_day = {}
-    last, debits, credits_ = None, 0, 0
-    for posting in postings:
-        day = posting[3]
-        if day != last:
-            if last is not None:
-                by_day[last] = debits, credits_
-            debits, credits_ = by_day.get(day, (0, 0))
-            last = day
-        amount = posting[2]
-        if amount > 0:
-            debits += amount
+    for number, of in accounts:
+        postings = of
+        rows.append(row.encode(number, postings))
+        day, debits, credits_, by_day = (<tuple>postings[0])[3], 0, 0, None
+        for posting in postings:
+            if posting[3] != day:
+                by_day = by_day or {}
+                by_day[day] = debits, credits_
+                day = posting[3]
+                debits, credits_ = by_day.get(day, (0, 0))
+            amount = posting[2]
+            if amount > 0:
+                debits += amount
+            else:
+                credits_ -= amount
+        if by_day is None:
+            sums.append((number, day, debits, credits_))
         else:
-            credits_ -= posting[2]
-    by_day[last] = debits, credits_
-    return [(day, *moved) for day, moved in by_day.items()]
+            by_day[day] = debits, credits_
+            sums += [(number, of_day, *moved) for of_day, moved in by_day.items()]
 
 
 cdef str _array(list numbers):
