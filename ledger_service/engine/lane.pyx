@@ -40,6 +40,9 @@ cdef object _sha256 = hashlib.sha256
 cdef object _encode = msgspec.json.Encoder(order="deterministic").encode
 cdef object _kinds = transaction.KINDS
 cdef object _plain = transaction.PLAIN
+cdef const char* _HEX = "0123456789abcdef"
+cdef bytes _DEBIT = b'","side":"debit","amount":"'
+cdef bytes _CREDIT = b'","side":"credit","amount":"'
 cdef str _open = "open"
 cdef str _type = "transaction.posted"
 
@@ -71,6 +74,20 @@ cdef inline char* _put_text(char* at, object text) except? NULL:
             return NULL
         at[i] = sign
     return at + size
+
+
+cdef inline char* _put_field(char* at, bytes before, object text) except? NULL:
+    """What stands before a text, and the text; NULL as `_put_text`, or where `at` is it already."""
+    return NULL if at == NULL else _put_text(_put(at, before), text)
+
+
+cdef inline char* _put_hex(char* at, bytes content) noexcept:
+    cdef const unsigned char* byte = <const unsigned char*>PyBytes_AS_STRING(content)
+    cdef Py_ssize_t place
+    for place in range(PyBytes_GET_SIZE(content)):
+        at[2 * place] = _HEX[byte[place] >> 4]
+        at[2 * place + 1] = _HEX[byte[place] & 15]
+    return at + 2 * PyBytes_GET_SIZE(content)
 
 
 cdef inline char* _put_number(char* at, unsigned long long number) noexcept:
@@ -187,18 +204,18 @@ cdef class Lane:
         if accounts is None:
             return False
         context, metadata = command.context, command.metadata
+        if context == _plain:
+            context = None
         when = self._book.present if command.effective_at is None else None
         if when is None:
             when = when_it_counts(self._book, self._terms, command.effective_at, self._now)
-        if type(when) is not When or (context != _plain or metadata) and (
-            transaction.check_context(context)
+        if type(when) is not When or (context is not None or metadata) and (
+            transaction.check_context(command.context)
             or transaction.check_metadata(metadata, self._terms.chart.metadata)
-            or transaction.check_personal(context, metadata)
+            or transaction.check_personal(command.context, metadata)
         ):
             return False
-        effective_at, day, business_date, _ = when
-
-        at = self._put_event(command, seq, kind, effective_at, day, business_date, entries)
+        at = self._put_event(command, seq, kind, <tuple>when, entries, context, metadata, digest)
         if at == NULL:
             return False
         raw = PyBytes_FromStringAndSize(_event + 1, at - _event - 1)
@@ -213,11 +230,11 @@ cdef class Lane:
         self._digests.append(digest)
         self._key_seqs.append(number)
         self._request_hashes.append(request_hash)
-        self._transactions.append(self._row_of(seq, effective_at, kind, context))
+        self._transactions.append(self._row_of(seq, (<tuple>when)[0], kind, command.context))
         if metadata:
             self._batch.add_metadata(number, metadata)
         for place in range(size):
-            self._move(entries[place], accounts[place], number, place, amounts[place], debits[place], day)
+            self._move(entries[place], accounts[place], number, place, amounts[place], debits[place], (<tuple>when)[1])
         drafts.append(Committed(number, raw if with_events else b"", False))
         return True
 
@@ -273,65 +290,47 @@ cdef class Lane:
         return True
 
     cdef char* _put_event(
-        self, command, long long seq, kind, effective_at, day, business_date, list entries
+        self, command, long long seq, kind, tuple when, list entries, context, metadata, bytes digest
     ) except? NULL:
         """The event's canonical bytes after the zero that makes them a leaf; NULL where a text is not
-        as it would stand in JSON. Gives their end."""
+        as it would stand in JSON. `context`: None for the plain one. Gives their end."""
         cdef char* at = _event
         cdef bytes extra
-        at = _put(at, b'\0{"type":"transaction.posted","v":1,"ledger":"')
-        at = _put_text(at, self._ledger)
-        if at == NULL:
-            return NULL
-        at = _put_number(_put(at, b'","seq":'), seq)
-        at = _put_text(_put(at, b',"recorded_at":"'), self._recorded_at)
-        if at == NULL:
-            return NULL
-        at = _put_text(_put(at, b'","actor":"'), command.actor)
-        if at == NULL:
-            return NULL
+        at = _put_field(at, b'\0{"type":"transaction.posted","v":1,"ledger":"', self._ledger)
+        if at != NULL:
+            at = _put_number(_put(at, b'","seq":'), seq)
+        at = _put_field(at, b',"recorded_at":"', self._recorded_at)
+        at = _put_field(at, b'","actor":"', command.actor)
         request_id = command.request_id
         if request_id is not None:
-            at = _put_text(_put(at, b'","request_id":"'), request_id)
-            if at == NULL:
-                return NULL
-        for name, value in (
-            (b'","kind":"', kind), (b'","effective_at":"', effective_at),
-            (b'","effective_date":"', day), (b'","business_date":"', business_date),
-        ):
-            at = _put_text(_put(at, <bytes>name), value)
-            if at == NULL:
-                return NULL
-        at = _put(at, b'","entries":[')
-        for entry in entries:
-            at = _put_text(_put(at, b'{"account":"'), entry.account)
-            if at == NULL:
-                return NULL
-            if entry.side == "debit":
-                at = _put(at, b'","side":"debit","amount":"')
-            else:
-                at = _put(at, b'","side":"credit","amount":"')
-            at = _put_text(at, entry.amount)
-            at = _put_text(_put(at, b'","currency":"'), entry.currency)
-            if at == NULL:
-                return NULL
-            at = _put(at, b'"},')
-        at -= 1
-        context, metadata = command.context, command.metadata
-        at = _put(at, b'],"context":')
-        extra = b"{}" if context == _plain else _encode(context)
+            at = _put_field(at, b'","request_id":"', request_id)
+        at = _put_field(at, b'","kind":"', kind)
+        at = _put_field(at, b'","effective_at":"', when[0])
+        at = _put_field(at, b'","effective_date":"', when[1])
+        at = _put_field(at, b'","business_date":"', when[2])
+        at = self._put_entries(at, entries)
+        if at == NULL:
+            return NULL
+        extra = b"{}" if context is None else _encode(context)
         if len(extra) > EXTRAS:
             return NULL
-        at = _put(at, extra)
+        at = _put(_put(at, b'],"context":'), extra)
         if metadata:
             extra = _encode(metadata)
             if len(extra) > EXTRAS:
                 return NULL
             at = _put(_put(at, b',"metadata":'), extra)
-        at = _put_text(_put(at, b',"idempotency_digest":"'), command.digest.hex())
-        if at == NULL:
-            return NULL
-        return _put(at, b'"}')
+        return _put(_put_hex(_put(at, b',"idempotency_digest":"'), digest), b'"}')
+
+    cdef char* _put_entries(self, char* at, list entries) except? NULL:
+        """The entries as JSON, up to the bracket that ends them; NULL as `_put_event`."""
+        cdef bytes before = b'","entries":[{"account":"'
+        for entry in entries:
+            at = _put_field(at, before, entry.account)
+            at = _put_field(at, _DEBIT if entry.side == "debit" else _CREDIT, entry.amount)
+            at = _put_field(at, b'","currency":"', entry.currency)
+            before = b'"},{"account":"'
+        return NULL if at == NULL else _put(at, b'"}')
 
     cdef bytes _row_of(self, long long seq, effective_at, kind, context):
         """As `copy_format.TransactionRow`."""
