@@ -10,7 +10,7 @@ from ledger_service.contract.events import RuleDeclared, TransactionPosted, deco
 from ledger_service.domain.book import Book
 from ledger_service.domain.interest import Accruals, Accrued, Accruing, DayBalances, accrued_of
 from ledger_service.domain.period import following
-from ledger_service.engine.event_sql import account_of
+from ledger_service.engine.event_sql import entries
 from ledger_service.engine.projections import HISTORY
 
 # The last event that accrued or capitalized, of each rule and account asked for.
@@ -37,16 +37,9 @@ _MOVEMENTS = f"""
       from wanted w join ledger.day_delta d
         on d.ledger = $1 and d.number = w.number and d.effective_date >= w.first
     union all
-    select w.number, (j.event ->> 'effective_date')::date,
-           case e.entry ->> 'side' when 'debit' then 1 else -1 end
-             * (e.entry ->> 'amount')::numeric
-      from (select convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
-             where ledger = $1 and seq > (select seq from history)
-               and event_type = 'transaction.posted') j
-           cross join jsonb_array_elements(j.event -> 'entries') as e (entry)
-           cross join {account_of("e.entry ->> 'account'")}
-           join wanted w on w.number = a.number
-     where (j.event ->> 'effective_date')::date >= w.first)
+    select w.number, e.effective_date, e.amount
+      from ({entries("(select seq from history)")}) as e
+           join wanted w on w.number = e.number and e.effective_date >= w.first)
   select number, effective_date, sum(amount) as amount from moved group by 1, 2
 """
 

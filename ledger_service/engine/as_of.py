@@ -17,6 +17,7 @@ import msgspec
 
 from ledger_service.contract.events import LedgerOpened, TrialLine, timestamp
 from ledger_service.engine import projector
+from ledger_service.engine.event_sql import listed
 from ledger_service.engine.projections import HISTORY
 
 _DAY = dt.timedelta(days=1)
@@ -92,25 +93,6 @@ async def _zone(connection: Any, ledger: str) -> ZoneInfo:
     return ZoneInfo(msgspec.json.decode(raw, type=LedgerOpened).time_zone)
 
 
-# Entries of some accounts with seq from {first} to {last}. A row holds those of one step, so the row
-# around `last` may hold some on either side: it is the first that ends there or later.
-_LISTED = """
-  select p.number, u.seq, u.entry_no, u.amount, u.effective_date
-    from {accounts} as moved (number)
-         join ledger.posting_list p on p.ledger = $1 and p.number = moved.number
-          and p.last_seq >= {first} and p.last_seq <= coalesce(
-            (select min(l.last_seq) from ledger.posting_list l
-              where l.ledger = $1 and l.number = moved.number and l.last_seq >= {last}), {last})
-         cross join lateral unnest(p.seqs, p.entry_nos, p.amounts, p.effective_dates)
-           as u (seq, entry_no, amount, effective_date)
-   where {first} <= {last} and u.seq between {first} and {last}
-"""
-
-
-def _listed(first: str, last: str, accounts: str) -> str:
-    return _LISTED.format(first=first, last=last, accounts=accounts)
-
-
 async def _recorded_on(connection: Any, ledger: str, day: dt.date, seq: int) -> tuple[int, int]:
     """First and last `seq` recorded on a day, of those up to `seq`; (1, 0) where there is none."""
     row = await connection.fetchrow(
@@ -166,8 +148,8 @@ def _sums(account: str, recorded_on_edge: str, recorded_on_day: str) -> str:
     """CTE `counted`. The accounts whose entries matter at each edge are a source of numbers."""
     return _SUMS.format(
         account=account,
-        known_edge=_listed("$4::bigint", "(select last from edge)", recorded_on_edge),
-        on_day=_listed("$8::bigint", "$9::bigint", recorded_on_day),
+        known_edge=listed(recorded_on_edge, "$4::bigint", "(select last from edge)"),
+        on_day=listed(recorded_on_day, "$8::bigint", "$9::bigint"),
     )
 
 
@@ -284,7 +266,8 @@ async def balances(connection: Any, ledger: str, at: Clocks) -> AsyncIterator[di
 _ENTRIES_OF_DAY = f"""
   select e.seq, e.entry_no, e.amount, t.effective_at, j.bytes
     from (
-      select seq, entry_no, amount from ({_listed("$5::bigint", "$6::bigint", "(values ($2::bigint))")}) as on_day
+      select seq, entry_no, amount from (
+        {listed("(values ($2::bigint))", "$5::bigint", "$6::bigint")}) as on_day
        where effective_date = $3
       union all
       select seq, entry_no, amount from ledger.value_dated_entry

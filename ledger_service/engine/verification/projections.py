@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 
 from ledger_service.contract.events import timestamp
-from ledger_service.engine.event_sql import account_of
+from ledger_service.engine.event_sql import entries
 from ledger_service.engine.fold import Multiset
 from ledger_service.engine.projections import HISTORY
 from ledger_service.engine.rebuild import drift
@@ -162,30 +162,20 @@ _POSTING_LISTS = """
   select number, seqs, entry_nos, amounts, effective_dates from ledger.posting_list
    where ledger = %(ledger)s and last_seq > %(followed_before)s
 """
-_DUE_ENTRIES = f"""
-  select j.seq, (e.number - 1)::integer as entry_no, a.number as account,
-         (case e.entry ->> 'side' when 'debit' then 1 else -1 end
-           * (e.entry ->> 'amount')::numeric)::bigint as amount,
-         (j.event ->> 'effective_date')::date as effective_date
-    from (select seq, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
-           where ledger = %(ledger)s and seq > %(first)s and seq <= %(last)s
-             and event_type = 'transaction.posted') j
-         cross join jsonb_array_elements(j.event -> 'entries') with ordinality as e (entry, number)
-         left join {account_of("e.entry ->> 'account'", "%(ledger)s")} on true
-"""
+_DUE_ENTRIES = entries("%(first)s", "%(last)s", "%(ledger)s")
 _ENTRIES = f"""
   with due as ({_DUE_ENTRIES}),
   stored as (
-    select u.seq, u.entry_no, p.number as account, u.amount, u.effective_date, p.last_seq
+    select u.seq, u.entry_no, p.number, u.amount, u.effective_date, p.last_seq
       from ledger.posting_list p,
            unnest(p.seqs, p.entry_nos, p.amounts, p.effective_dates)
              as u (seq, entry_no, amount, effective_date)
      where p.ledger = %(ledger)s and p.last_seq > %(first)s and u.seq > %(first)s)
-  select coalesce(d.seq, s.seq) as seq, coalesce(s.account, d.account) || ' ' ||
+  select coalesce(d.seq, s.seq) as seq, coalesce(s.number, d.number) || ' ' ||
          coalesce(s.last_seq, d.seq) as name
     from due d full join stored s using (seq, entry_no)
-   where (d.account, d.amount, d.effective_date)
-         is distinct from (s.account, s.amount, s.effective_date)
+   where (d.number, d.amount, d.effective_date)
+         is distinct from (s.number, s.amount, s.effective_date)
    order by 1 limit 20
 """
 
@@ -245,7 +235,7 @@ def _entries(scope: Scope, first: int, last: int) -> int:
             )
             for row in rows:
                 day = _day(row["effective_date"])
-                found.add((row["seq"], row["entry_no"], row["account"], row["amount"], day))
+                found.add((row["seq"], row["entry_no"], row["number"], row["amount"], day))
     return found.total
 
 
