@@ -20,7 +20,7 @@ from ledger_service.contract.events import TrialLine
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.commands import OpenLedger
 from ledger_service.domain.trial_balance import roll_ups
-from ledger_service.engine import as_of, reads
+from ledger_service.engine import as_of, reads, standing
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.client import LedgerClient
 from ledger_service.engine.protocol import Committed
@@ -114,7 +114,7 @@ async def balances(
             async for row in (
                 as_of.balances(connection, ledger, at)
                 if at
-                else reads.balances(connection, ledger, seq)
+                else standing.balances(connection, ledger, seq)
             ):
                 yield msgspec.json.encode(row)
 
@@ -140,7 +140,7 @@ async def trial_balance(
         seq, rows = at.seq, await as_of.trial_balance(pool, ledger, at)
     else:
         seq = await clocks.known_seq(request, ledger)
-        rows = await reads.trial_balance(pool, ledger, seq)
+        rows = await standing.trial_balance(pool, ledger, seq)
     lines = as_of.trial_lines(rows)
     sums: dict[str, int] = {}
     for line in lines:

@@ -21,7 +21,6 @@ from ledger_service.contract.events import (
 )
 from ledger_service.contract.money import EXPONENTS
 from ledger_service.contract.topics import journal_topic
-from ledger_service.engine.event_sql import account_of
 from ledger_service.engine.projections import HISTORY
 
 PAGE_MAX = 1000
@@ -167,63 +166,6 @@ def _account(row: Any) -> dict[str, Any]:
         "opened_seq": row["number"],
         "seq": row["version"],
     }
-
-
-# --- balances -----------------------------------------------------------------------------------
-
-# As of a seq: what stands now, less what was posted since. Balances stand at the head; posting lists
-# follow, and what they do not hold yet is in the journal.
-_BALANCES_AT = f"""
-  with followed as (
-    select coalesce(max(seq), 0) as seq from ledger.projection where ledger = $1 and name = 'history'),
-  entry as (
-    select p.number, u.amount
-      from ledger.posting_list p, unnest(p.seqs, p.amounts) as u (seq, amount)
-     where p.ledger = $1 and p.last_seq > $2 and u.seq > $2
-    union all
-    select a.number, case e.entry ->> 'side' when 'debit' then 1 else -1 end
-             * (e.entry ->> 'amount')::bigint
-      from ledger.journal j
-           cross join jsonb_array_elements(convert_from(j.bytes, 'UTF8')::jsonb -> 'entries')
-             as e (entry)
-           cross join {account_of("e.entry ->> 'account'")}
-     where j.ledger = $1 and j.seq > greatest($2, (select seq from followed))
-       and j.event_type = 'transaction.posted'),
-  later as (
-    select number, sum(amount) filter (where amount > 0) as debits,
-           -sum(amount) filter (where amount < 0) as credits
-      from entry group by number)
-  select a.account, a.currency, a.gl_code, a.account_class, a.custodial,
-         b.debits - coalesce(l.debits, 0) as debits, b.credits - coalesce(l.credits, 0) as credits
-    from ledger.account a join ledger.balance b using (ledger, number)
-    left join later l using (number)
-   where a.ledger = $1 and a.number <= $2
-"""
-
-
-async def balances(connection: Any, name: str, at_seq: int) -> AsyncIterator[dict[str, Any]]:
-    """Every account's debits and credits as of `at_seq`, by id. `connection`: for itself alone."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        async for row in connection.cursor(
-            _BALANCES_AT + " order by a.account", name, at_seq, prefetch=2000
-        ):
-            yield {
-                "account": row["account"],
-                "currency": row["currency"],
-                "debits": str(int(row["debits"])),
-                "credits": str(int(row["credits"])),
-            }
-
-
-async def trial_balance(connection: Any, name: str, at_seq: int) -> list[Any]:
-    """Debits and credits by gl_code, class and kind of money, as of `at_seq`, as rows."""
-    return await connection.fetch(
-        "select gl_code, account_class, custodial, currency, sum(debits) as debits, "
-        f"sum(credits) as credits from ({_BALANCES_AT}) as at_seq "
-        "group by 1, 2, 3, 4 order by 1, 2, 3, 4",
-        name,
-        at_seq,
-    )
 
 
 # --- transactions and events --------------------------------------------------------------------

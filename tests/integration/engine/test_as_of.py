@@ -23,7 +23,7 @@ from ledger_service.contract.events import (
     TransactionPosted,
     timestamp,
 )
-from ledger_service.engine import as_of, entry_list, projector, reads, transaction_index
+from ledger_service.engine import as_of, entry_list, projector, reads, standing, transaction_index
 from ledger_service.engine.projections import HISTORY
 from ledger_service.engine.transaction_index import Filters
 from tests import dated_histories, ledger_events
@@ -124,11 +124,27 @@ def test_balances_on_both_clocks_are_what_the_events_say(
     steps = data.draw(st.integers(1, 40))
     known = data.draw(st.sampled_from(recorded)) - data.draw(st.integers(0, 1)) * MICRO
 
+    async def ask_what_stands(connection: asyncpg.Connection) -> None:
+        """However far the history has come: before that `seq`, or past it."""
+        for seq in {seq for seq, _, _ in wanted}:
+            due = counted(events, seq, None, None)
+            opened = [e for e in events[:seq] if isinstance(e, AccountOpened)]
+            every = [row async for row in standing.balances(connection, ledger, seq)]
+            assert {row["account"]: (int(row["debits"]), int(row["credits"])) for row in every} == {
+                account.account: sums(due, account.account) for account in opened
+            }, seq
+            lines = await standing.trial_balance(connection, ledger, seq)
+            assert sum(int(row["debits"]) for row in lines) == sum(
+                sums(due, account.account)[0] for account in opened
+            )
+
     async def ask(connection: asyncpg.Connection) -> None:
         await stand_at(connection, ledger, 0)
+        await ask_what_stands(connection)
         asked: dict[tuple, as_of.Clocks] = {}
         for head in range(0, len(events) + steps, steps):
             await follow(connection, ledger, min(head, len(events)))
+            await ask_what_stands(connection)
             # What is resolved now is asked when the history has gone on, perhaps into another day.
             for seq, moment, day in wanted:
                 if seq <= head and (seq, moment, day) not in asked:

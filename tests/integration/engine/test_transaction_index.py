@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from ledger_service.engine import as_of, entry_list
+from ledger_service.engine import as_of, entry_list, standing
 from ledger_service.engine.transaction_index import Filters, question
 from tests.servers import LedgerDatabase
 
@@ -195,29 +195,40 @@ select 'simulated', 7, day, day, $1 / 360, 0 from (select '2026-01-01'::date + n
 """
 
 
+_FILL_ACCOUNT = """
+with opened as (
+  insert into ledger.account values ('simulated', 'bank:fbo', 7, 'USD', 'asset', 'debit', true, '1010',
+                                     null, null, null, 'open', 7))
+insert into ledger.balance values ('simulated', 7, $1, 0, 0, 0, $1)
+"""
+
+
 async def test_a_question_of_the_whole_ledger_reads_single_entries_of_two_days_alone(
     ledger_database: LedgerDatabase,
 ) -> None:
     connection = await asyncpg.connect(ledger_database.owner_url)
-    for fill in (_FILL_LISTS, _FILL_DAYS, _FILL_DAY_SUMS):
+    for fill in (_FILL_LISTS, _FILL_DAYS, _FILL_DAY_SUMS, _FILL_ACCOUNT):
         await connection.execute(fill.replace("$1", str(ROWS)))
     await connection.execute(
         f"insert into ledger.projection values ('simulated', 'history', {ROWS})"
     )
     await connection.execute("vacuum analyze ledger.posting_list, ledger.day_delta")
     day = ROWS // 360
-    for seq in (ROWS // 2 + day // 3, ROWS // 2 + 2 * day // 3, ROWS):
+    for seq in (day // 3, ROWS // 2 + day // 3, ROWS // 2 + 2 * day // 3):
         at = await as_of.resolve(connection, "simulated", seq, effective_date=MAY)
-        explained = await connection.fetchval(
-            f"explain (analyze, format json) {as_of.ACCOUNTS_AS_OF}",
-            *as_of.arguments("simulated", at),
-        )
-        entries = sum(
-            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-            for node in unnested(json.loads(explained)[0]["Plan"])
-        )
-        # of lists of a thousand that touch the day; of all there are
-        assert entries <= 2 * (day + 2_000) < ROWS / 10, (seq, entries)
+        for sql, *arguments in (
+            (as_of.ACCOUNTS_AS_OF, *as_of.arguments("simulated", at)),
+            (standing.BALANCES_AT, "simulated", seq),
+        ):
+            explained = await connection.fetchval(
+                f"explain (analyze, format json) {sql}", *arguments
+            )
+            entries = sum(
+                (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+                for node in unnested(json.loads(explained)[0]["Plan"])
+            )
+            # of lists of a thousand that touch the day; of all there are
+            assert 0 < entries <= 2 * (day + 2_000) < ROWS / 10, (seq, entries)
     await connection.close()
 
 
