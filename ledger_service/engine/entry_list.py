@@ -3,7 +3,7 @@
 They are read from the account's posting lists, downwards by `seq`. No index knows side and amount,
 so a page looks at a bounded number of entries: where few fit it is short, and says where the next one
 goes on. With a range of effective days only what was recorded on those days is looked at, and the
-value-dated entries of the range, which have an index of their own.
+value-dated entries of the range, which have an index by day: the newest of each day, a bounded number.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ EXAMINED_LISTS = 5_000
 EXAMINED_BYTES = 160_000
 """... as long as the `seqs` before the last of them are stored in so many: those of 20,000 entries, or
 of some more where PostgreSQL has compressed them. To count entries it would have to read them all."""
+EXAMINED_VALUE_DATED = 20_000
+"""Value-dated entries that a page may look at: as many of each day."""
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -78,7 +80,7 @@ async def find(
 # some on either side. The first one looked at has some, or a page might not go on.
 # `looked_to` is where looking was given up, null where all was seen.
 _PAGE = """
-  with span as materialized (
+  with recursive span as materialized (
     select greatest($3::bigint, (select min(first_seq) - 1 from ledger.recorded_day
                                   where ledger = $1 and recorded_date >= $5)) as past,
            least($4::bigint, (select min(first_seq) - 1 from ledger.recorded_day
@@ -99,35 +101,62 @@ _PAGE = """
   looked as materialized (
     select min(seqs[1]) filter (where before < $12) as at,
            bool_or(before >= $12 or place = $11) as stopped from list),
+  {value_dated}
   edge as materialized (
-    select case when stopped and at > past + 1 then at end as looked_to from looked, span),
+    select greatest((select case when stopped and at > past + 1 then at end from looked, span),
+                    (select max(at) from looked_beside)) as looked_to),
   entry as (
     select u.seq, u.entry_no, u.amount
       from list cross join lateral unnest(seqs, entry_nos, amounts, effective_dates)
              as u (seq, entry_no, amount, effective_date)
      where before < $12 and u.seq > (select past from span) and u.seq <= (select until from span)
        and u.effective_date between $5 and $6
-       and abs(u.amount) between $7 and $8 and $9::int in (0, sign(u.amount))
-    {value_dated}),
+    union all
+    select seq, entry_no, amount from beside),
   wanted as (
-    select * from entry where seq >= coalesce((select looked_to from edge), 0)),
+    select * from entry
+     where seq >= coalesce((select looked_to from edge), 0)
+       and abs(amount) between $7 and $8 and $9::int in (0, sign(amount))),
   page as (select seq from wanted order by seq desc, entry_no limit $10)
   select w.*, j.bytes, e.looked_to
-    from (values (1)) as one (row) left join edge e on true
-         left join wanted w on w.seq >= (select min(seq) from page)
+    from edge e left join wanted w on w.seq >= (select min(seq) from page)
          left join ledger.journal j on j.ledger = $1 and j.seq = w.seq
    order by w.seq desc, w.entry_no
 """
+
+# What counts on the days asked for and was recorded after or before them. $13 entries that may be
+# looked at: of each day its share, the newest, and the rest of a transaction that would be parted.
 _VALUE_DATED = """
+  day (effective_date) as (
+    select min(effective_date) from ledger.value_dated_entry
+     where ledger = $1 and number = $2 and effective_date between $5 and $6
     union all
-    (select v.seq, v.entry_no, v.amount from ledger.value_dated_entry v
-      where v.ledger = $1 and v.number = $2 and v.effective_date between $5 and $6
-        and v.seq > $3 and v.seq <= $4
-        and not exists (select from span where v.seq > past and v.seq <= until)
-        and abs(v.amount) between $7 and $8 and $9::int in (0, sign(v.amount))
-      order by v.seq desc limit $10 + 256)
+    select (select min(v.effective_date) from ledger.value_dated_entry v
+             where v.ledger = $1 and v.number = $2
+               and v.effective_date > day.effective_date and v.effective_date <= $6)
+      from day where effective_date is not null),
+  part as materialized (
+    select effective_date, past, until
+      from day cross join (
+             select $3::bigint as past, least($4, (select past from span)) as until
+             union all select until, $4 from span) as recorded
+     where effective_date is not null and past < until),
+  share as materialized (select greatest($13::bigint / greatest(count(*), 1), 1) as size from part),
+  beside as materialized (
+    select p.effective_date, p.past, v.*
+      from part p cross join lateral (
+        select v.seq, v.entry_no, v.amount from ledger.value_dated_entry v
+         where v.ledger = $1 and v.number = $2 and v.effective_date = p.effective_date
+           and v.seq > p.past and v.seq <= p.until
+         order by v.seq desc fetch first (select size from share) rows with ties) as v),
+  looked_beside as (
+    select min(seq) as at from beside group by effective_date, past
+    having count(*) >= (select size from share)),
 """
-"""An event has at most 256 entries, so those of one transaction are not parted by the limit."""
+_NOTHING_BESIDE = """
+  beside as (select null::bigint as seq, null::smallint as entry_no, null::bigint as amount where false),
+  looked_beside as (select null::bigint as at where false),
+"""
 
 
 def question(
@@ -151,7 +180,9 @@ def question(
         EXAMINED_LISTS if looks_on or has_days else limit + 1,
         EXAMINED_BYTES,
     ]
-    return _PAGE.format(value_dated=_VALUE_DATED if has_days else ""), arguments
+    if not has_days:
+        return _PAGE.format(value_dated=_NOTHING_BESIDE), arguments
+    return _PAGE.format(value_dated=_VALUE_DATED), [*arguments, EXAMINED_VALUE_DATED]
 
 
 def entry_of(row: Any) -> dict[str, Any]:

@@ -373,6 +373,7 @@ def test_pages_of_entries_lose_repeat_and_part_none_however_little_a_page_looks_
     limit, steps = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 8))
     seen = data.draw(st.integers(len(events) // 2, len(events)))
     lists, size = data.draw(st.integers(1, 5)), data.draw(st.sampled_from([1, 50, 160_000]))
+    value_dated = data.draw(st.sampled_from([1, 4, 20_000]))
 
     async def ask(connection: asyncpg.Connection) -> None:
         # Lists of a few entries each; the first page sees the events up to `seen` alone.
@@ -401,6 +402,7 @@ def test_pages_of_entries_lose_repeat_and_part_none_however_little_a_page_looks_
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entry_list, "EXAMINED_LISTS", lists)
         patch.setattr(entry_list, "EXAMINED_BYTES", size)
+        patch.setattr(entry_list, "EXAMINED_VALUE_DATED", value_dated)
         run(ask)
 
 
@@ -450,3 +452,36 @@ def test_what_was_recorded_ahead_of_its_day_comes_once_at_the_end_of_that_day(
         return found
 
     assert run(ask) == [event.seq for event in reversed(events)]
+
+
+def test_what_was_backdated_into_two_days_comes_newest_first_though_a_page_looks_at_one_of_each(
+    run: Run, ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry_list, "EXAMINED_VALUE_DATED", 2)
+    opening = list(ledger_events.opening("simulated", 2))
+    first = len(opening) + 1
+    payer, payee = (ledger_events.customer(number) for number in range(2))
+    days = ["2026-06-29"] * 3 + ["2026-06-28", "2026-06-29"] * 2 + ["2026-06-27"]
+    events = [
+        ledger_events.posting(
+            "simulated", seq, "transfer", debit=payer, credit=payee, amount=5,
+            effective_at=f"{day}T14:00:00.000000Z", effective_date=day, business_date=day,
+        )
+        for seq, day in enumerate(days, first)
+    ]  # fmt: skip
+    dated_histories.store(ledger_database.owner_url, [*opening, *events])
+    number = next(e.seq for e in opening if isinstance(e, AccountOpened) and e.account == payer)
+    wanted = entry_list.Filters(first_day=dt.date(2026, 6, 28), last_day=dt.date(2026, 6, 29))
+
+    async def ask(connection: asyncpg.Connection) -> list[int]:
+        found: list[int] = []
+        before: int | None = entry_list.LAST_SEQ
+        while before is not None:
+            page = await entry_list.find(
+                connection, "simulated", number, wanted, before=before, limit=10, head=first
+            )
+            found += [row["seq"] for row in page.rows]
+            before = page.following
+        return found
+
+    assert run(ask) == [event.seq for event in reversed(events[:-1])]

@@ -146,6 +146,7 @@ ENTRY_QUESTIONS = {
     "a week of a rare side": entry_list.Filters(
         side="credit", first_day=MAY, last_day=MAY + dt.timedelta(days=6)
     ),
+    "a month": entry_list.Filters(first_day=MAY, last_day=MAY + dt.timedelta(days=30)),
     "all from a day on": entry_list.Filters(first_day=MAY),
     "recorded between": entry_list.Filters(after_seq=ROWS // 4, until_seq=ROWS // 2),
 }
@@ -193,6 +194,44 @@ insert into ledger.day_delta
 select 'simulated', 7, day, day, $1 / 360, 0 from (select '2026-01-01'::date + n as day
   from generate_series(0, 359) as n) as days
 """
+
+
+_FILL_BACKDATED = """
+insert into ledger.value_dated_entry
+select 'simulated', 9, '2025-01-01'::date + (seq % 100)::int, seq, 0, 1 + seq % 97
+  from generate_series(1, $1::bigint) as seq
+"""
+
+
+async def test_a_page_of_days_that_were_backdated_again_and_again_looks_at_the_newest_of_each(
+    ledger_database: LedgerDatabase,
+) -> None:
+    connection = await asyncpg.connect(ledger_database.owner_url)
+    for fill in (_FILL_VALUE_DATED, _FILL_BACKDATED, _FILL_DAYS):
+        await connection.execute(fill.replace("$1", str(ROWS)))
+    await connection.execute("vacuum analyze ledger.value_dated_entry")
+    first = dt.date(2025, 1, 1)
+    for days in (1, 30, 365):
+        last = first + dt.timedelta(days=days - 1)
+        for filters in (
+            entry_list.Filters(first_day=first, last_day=last),
+            entry_list.Filters(first_day=first, last_day=last, side="credit"),
+        ):
+            sql, arguments = entry_list.question("simulated", 9, filters, ROWS, LIMIT)
+            for mode in ("force_custom_plan", "force_generic_plan"):
+                await connection.execute(f"set plan_cache_mode = {mode}")
+                explained = await connection.fetchval(
+                    f"explain (analyze, format json) {sql}", *arguments
+                )
+                plan = json.loads(explained)[0]["Plan"]
+                looked = sum(
+                    (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+                    * node["Actual Loops"]
+                    for node in reads_of(plan, "value_dated_entry")
+                )
+                # and once for each day, to find the next one
+                assert looked <= min(20_000, days * ROWS / 100) + 3 * days, (filters, mode, looked)
+    await connection.close()
 
 
 _FILL_ACCOUNT = """
