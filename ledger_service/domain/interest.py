@@ -75,6 +75,12 @@ Accruals = dict[str, dict[str, Accruing]]
 """By account and rule."""
 
 
+def begin(first: str, balance: int, moved: Mapping[str, int], accrued: Accrued | None) -> Accruing:
+    """From a balance as it stands and what moved the account on days, those from `first` on at least."""
+    movements = {day: amount for day, amount in moved.items() if day >= first}
+    return Accruing(first, DayBalances(balance - sum(movements.values()), movements), accrued)
+
+
 def follow(accruals: Accruals, event: TransactionPosted) -> None:
     """Keep what accruals rest on with the book, for later commands of the batch."""
     for entry in event.entries:
@@ -83,7 +89,9 @@ def follow(accruals: Accruals, event: TransactionPosted) -> None:
             accruing.move(event.effective_date, amount)
     applied = event.applied
     if applied is not None and applied.period_start is not None:
-        accruals[applied.account][applied.rule].take(accrued_of(applied))
+        accruing = accruals.get(applied.account, {}).get(applied.rule)
+        if accruing is not None:
+            accruing.take(accrued_of(applied))
 
 
 def copied(accruals: Accruals) -> Accruals:

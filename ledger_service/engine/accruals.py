@@ -8,7 +8,7 @@ from typing import Any
 
 from ledger_service.contract.events import RuleDeclared, TransactionPosted, decode_journal
 from ledger_service.domain.book import Book
-from ledger_service.domain.interest import Accruals, Accrued, Accruing, DayBalances, accrued_of
+from ledger_service.domain.interest import Accruals, Accrued, accrued_of, begin
 from ledger_service.domain.period import following
 from ledger_service.engine.event_sql import entries
 from ledger_service.engine.projections import HISTORY
@@ -70,10 +70,8 @@ async def load(connection: Any, book: Book, wanted: Iterable[tuple[str, str]]) -
     found: Accruals = {}
     for (rule, name), number in numbers.items():
         account, first = book.accounts[name], firsts[rule, name]
-        days = {day: sum_ for day, sum_ in moved.get(number, {}).items() if day >= first}
-        opening = account.debits - account.credits - sum(days.values())
-        found.setdefault(name, {})[rule] = Accruing(
-            first, DayBalances(opening, days), before.get((rule, name))
+        found.setdefault(name, {})[rule] = begin(
+            first, account.debits - account.credits, moved.get(number, {}), before.get((rule, name))
         )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 
 import msgspec
 
@@ -91,10 +92,13 @@ class Fold(msgspec.Struct):
     rules: dict[str, list[rule.Version]] = msgspec.field(default_factory=dict)
     accrued: dict[tuple[str, str], Accrued] = msgspec.field(default_factory=dict)
     """By rule and account."""
+    accruing: interest.Accruals = msgspec.field(default_factory=dict)
+    """What exact interest rests on, where it was brought in before an account's first accrual; the
+    fold keeps it from then on. Where it was not, exact interest is taken as stated."""
     accruals: set[tuple[str, int, int]] = msgspec.field(default_factory=set)
     """Rule, account's number and `seq` of what accrued or capitalized interest."""
-    claims: dict[int, Applied] = msgspec.field(default_factory=dict)
-    """By `seq`, interest whose exact amount was taken as stated."""
+    disputed: dict[int, tuple[str, Fraction]] = msgspec.field(default_factory=dict)
+    """By `seq`, interest as it is stated, and what the entries before it give."""
     entries: Multiset = msgspec.field(default_factory=Multiset)
     """Of seq, number in the transaction, account's number, signed amount, effective date."""
     keys: Multiset = msgspec.field(default_factory=Multiset)
@@ -139,10 +143,7 @@ class Fold(msgspec.Struct):
             versions.append(event)
 
     def _apply_rule(self, event: TransactionPosted, applied: Applied) -> None:
-        """Work the amounts out again, but the exact interest, which needs each day's balance.
-
-        Errors: ValueError, where the rule gives others.
-        """
+        """Work the amounts out again. Errors: ValueError, where the rule gives others."""
         declared = next(
             (one for one in self.rules[applied.rule] if one.version == applied.version), None
         )
@@ -179,7 +180,7 @@ class Fold(msgspec.Struct):
             if before is not None and first <= before.through:
                 raise ValueError("a day is accrued twice")
             exact = interest.parse_ratio(applied.interest or "")
-            self.claims[seq] = applied
+            self._dispute(seq, applied, first, last)
             amount, after = interest.accrue(declared, before, exact, first=first, last=last)
             due = rule.entries(declared, applied.account, amount)
         if accrued_of(applied) != after:
@@ -187,6 +188,26 @@ class Fold(msgspec.Struct):
         self.accrued[pair] = after
         self.accruals.add((applied.rule, account.number, seq))
         return due
+
+    def _dispute(self, seq: int, applied: Applied, first: str, last: str) -> None:
+        """Note exact interest that the entries before it do not give.
+
+        No error: what was brought in may itself be wrong, so what is stated is gone on with.
+        """
+        accruing = self.accruing.get(applied.account, {}).get(applied.rule)
+        if accruing is None:
+            return
+        before = self.accrued.get((applied.rule, applied.account))
+        given = interest.of_days(
+            self.rules[applied.rule],
+            accruing.balances,
+            debit_normal=self.accounts[applied.account].normal_side == "debit",
+            period_start=before.period_start if before else first,
+            first=first,
+            last=last,
+        )
+        if interest.ratio(given) != applied.interest:
+            self.disputed[seq] = applied.interest or "", given
 
     def _open(self, event: AccountOpened) -> None:
         self.accounts[event.account] = AccountFold(
@@ -259,6 +280,7 @@ class Fold(msgspec.Struct):
             sums[entry.currency] = sums.get(entry.currency, 0) + signed
         if event.captures is not None:
             self._capture(event, event.captures)
+        interest.follow(self.accruing, event)
         return not any(sums.values())
 
 

@@ -63,7 +63,7 @@ def _walk(scope: Scope, tree: Tree, signed: SignedSizes, remembered: Row) -> int
         if scope.after:
             _load_holds(scope, found)
             _load_accounts(scope, found)
-            rules.load(scope, found)
+        rules.load(scope, found, at=tree.size)
         for row, event in zip(page, found, strict=True):
             if row["seq"] != tree.size + 1:
                 message = f"after {tree.size} comes {row['seq']}"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ledger_service.contract.events import JournalEvent, TransactionPosted, decode_journal
 from ledger_service.contract.rules import Applied
 from ledger_service.domain import interest
 from ledger_service.domain.declaring import DeclarationEvent
-from ledger_service.domain.interest import DayBalances, accrued_of
-from ledger_service.engine.event_sql import account_of
-from ledger_service.engine.verification.report import Row, Scope
+from ledger_service.domain.interest import accrued_of
+from ledger_service.domain.period import following, is_day
+from ledger_service.engine.event_sql import entries, listed
+from ledger_service.engine.verification.report import Scope
 
 
 def declarations(scope: Scope) -> None:
@@ -58,98 +59,114 @@ _LAST = """
 """
 
 
-def load(scope: Scope, found: Sequence[JournalEvent | None]) -> None:
-    """Bring into the fold what the page's events rest on, as far as it was verified."""
+def load(scope: Scope, found: Sequence[JournalEvent | None], at: int) -> None:
+    """Bring into the fold, which stands at `at`, what the events that come next rest on.
+
+    Each account and rule once: from then on the fold keeps what moves it.
+    """
     fold = scope.fold
-    applied = [one for event in found if (one := _applied(event)) is not None]
-    if not fold.rules:
+    if scope.after and not fold.rules:
         for row in scope.connection.execute(_DECLARED, scope.parameters):
             event = decode_journal(row["bytes"])
             if isinstance(event, DeclarationEvent):
                 fold.declare(event)
-    pairs = {(one.rule, one.account) for one in applied if one.period_start is not None}
-    missing = sorted(pairs - fold.accrued.keys())
-    if not missing:
-        return
-    rules, accounts = zip(*missing, strict=True)
-    parameters = {**scope.parameters, "rules": list(rules), "accounts": list(accounts)}
-    for row in scope.connection.execute(_LAST, parameters):
-        last = _applied(decode_journal(row["bytes"]))
-        if last is not None:
-            fold.accrued[row["rule"], row["account"]] = accrued_of(last)
+    firsts: dict[tuple[str, str], str] = {}
+    for event in found:
+        one = _applied(event)
+        if one is None or one.period_start is None or not is_day(one.last_day or ""):
+            continue
+        if one.rule not in fold.accruing.get(one.account, {}):
+            firsts.setdefault((one.rule, one.account), one.first_day or one.last_day or "")
+    if firsts:
+        _bring_in(scope, firsts, at)
 
 
 def _applied(event: JournalEvent | None) -> Applied | None:
     return event.applied if isinstance(event, TransactionPosted) else None
 
 
-# What moved an account before each accrual: by day of those that it accrues, and before them. What
-# posting lists do not hold yet is in the journal.
-_BALANCES = f"""
-  with claim as materialized (
-    select * from unnest(%(seqs)s::bigint[], %(numbers)s::bigint[], %(firsts)s::date[],
-                         %(lasts)s::date[]) as w (seq, number, first, last)),
-  listed as (
-    select p.number, u.*
-      from (select distinct number from claim) c
-           join ledger.posting_list p on p.ledger = %(ledger)s and p.number = c.number
-           cross join lateral unnest(p.seqs, p.amounts, p.effective_dates)
-             as u (seq, amount, effective_date)
+# What moved accounts on days from their first one on, as it was when the journal stood at `at`: day
+# sums of the days recorded before, single entries of that day, and from the journal what the history
+# does not hold yet.
+MOVEMENTS = f"""
+  with wanted as materialized (
+    select number, min(first) as first
+      from unnest(%(numbers)s::bigint[], %(firsts)s::date[]) as w (number, first) group by number),
+  day as materialized (
+    select recorded_date, first_seq from ledger.recorded_day
+     where ledger = %(ledger)s and first_seq <= %(at)s and %(at)s <= %(followed)s
+     order by first_seq desc limit 1),
+  moved as (
+    select number, effective_date, debits - credits as amount
+      from ledger.day_delta
+     where ledger = %(ledger)s and number = any(%(numbers)s)
+       and recorded_date < coalesce((select recorded_date from day), 'infinity')
     union all
-    select a.number, j.seq, (case e.entry ->> 'side' when 'debit' then 1 else -1 end
-             * (e.entry ->> 'amount')::numeric)::bigint, (j.event ->> 'effective_date')::date
-      from (select seq, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
-             where ledger = %(ledger)s and seq > %(followed)s
-               and seq < (select max(seq) from claim) and event_type = 'transaction.posted') j
-           cross join jsonb_array_elements(j.event -> 'entries') as e (entry)
-           cross join {account_of("e.entry ->> 'account'", "%(ledger)s")}
-     where a.number in (select number from claim))
-  select w.seq, nullif(greatest(u.effective_date, w.first - 1), w.first - 1) as day,
-         sum(u.amount) as amount
-    from claim w join listed u using (number)
-   where u.seq < w.seq and u.effective_date <= w.last
-   group by 1, 2
+    select number, effective_date, amount
+      from ({
+    listed(
+        "(select number from wanted)",
+        "(select first_seq from day)",
+        "%(at)s::bigint",
+        "%(ledger)s",
+    )
+}) as single
+    union all
+    select number, effective_date, amount
+      from ({entries("%(followed)s", "%(at)s", "%(ledger)s")}) as behind)
+  select number, effective_date, sum(amount) as amount
+    from moved join wanted using (number) where effective_date >= first group by 1, 2
 """
+
+
+def _bring_in(scope: Scope, firsts: dict[tuple[str, str], str], at: int) -> None:
+    fold = scope.fold
+    before = _accrued(scope, firsts)
+    fold.accrued |= before
+    firsts |= {pair: following(one.through) for pair, one in before.items()}
+    accounts = {pair: fold.accounts[pair[1]] for pair in firsts if pair[1] in fold.accounts}
+    moved: dict[int, dict[str, int]] = {}
+    for row in scope.connection.execute(
+        MOVEMENTS,
+        {
+            **scope.parameters,
+            "at": at,
+            "numbers": [account.number for account in accounts.values()],
+            "firsts": [dt.date.fromisoformat(firsts[pair]) for pair in accounts],
+        },
+    ):
+        days = moved.setdefault(row["number"], {})
+        days[row["effective_date"].isoformat()] = int(row["amount"])
+    for (rule, name), first in firsts.items():
+        # Where the page opens the account nothing has moved it yet.
+        account = fold.accounts.get(name)
+        balance = account.debits - account.credits if account else 0
+        days = moved.get(account.number, {}) if account else {}
+        fold.accruing.setdefault(name, {})[rule] = interest.begin(
+            first, balance, days, before.get((rule, name))
+        )
+
+
+def _accrued(
+    scope: Scope, pairs: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], interest.Accrued]:
+    """What had accrued by what was verified before; nothing in a full run."""
+    rules, accounts = zip(*pairs, strict=True)
+    parameters = {**scope.parameters, "rules": list(rules), "accounts": list(accounts)}
+    found: dict[tuple[str, str], interest.Accrued] = {}
+    for row in scope.connection.execute(_LAST, parameters):
+        last = _applied(decode_journal(row["bytes"]))
+        if last is not None:
+            found[row["rule"], row["account"]] = accrued_of(last)
+    return found
 
 
 def check_interest(scope: Scope) -> None:
     """The exact interest that events state is that of the balances before them.
 
-    Posting lists are looked at, not the journal: what differs is first made anew.
+    Day sums were looked at, not the journal alone: what differs is first made anew.
     """
-    claims, scope.fold.claims = scope.fold.claims, {}
-    if not claims:
-        return
-    accounts = [scope.fold.accounts[one.account] for one in claims.values()]
-    balances = {seq: DayBalances(0, {}) for seq in claims}
-    for row in scope.connection.execute(
-        _BALANCES,
-        {
-            **scope.parameters,
-            "seqs": list(claims),
-            "numbers": [account.number for account in accounts],
-            "firsts": [dt.date.fromisoformat(one.first_day or "") for one in claims.values()],
-            "lasts": [dt.date.fromisoformat(one.last_day or "") for one in claims.values()],
-        },
-    ):
-        _take(balances[row["seq"]], row)
-    for (seq, one), account in zip(claims.items(), accounts, strict=True):
-        versions = [version for version in scope.fold.rules[one.rule] if version.seq < seq]
-        exact = interest.of_days(
-            versions,
-            balances[seq],
-            debit_normal=account.normal_side == "debit",
-            period_start=one.period_start or "",
-            first=one.first_day or "",
-            last=one.last_day or "",
-        )
-        if interest.ratio(exact) != one.interest:
-            message = f"interest of {one.interest}, the entries before it give {exact}"
-            scope.add("ledger.posting_list", "interest_differs", message, seq=seq, row=str(seq))
-
-
-def _take(balances: DayBalances, row: Row) -> None:
-    if row["day"] is None:
-        balances.opening = int(row["amount"])
-    else:
-        balances.movements[row["day"].isoformat()] = int(row["amount"])
+    disputed, scope.fold.disputed = scope.fold.disputed, {}
+    for seq, (stated, given) in disputed.items():
+        message = f"interest of {stated}, the entries before it give {given}"
+        scope.add("ledger.day_delta", "interest_differs", message, seq=seq, row=str(seq))

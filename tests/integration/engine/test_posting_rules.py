@@ -16,6 +16,7 @@ from ledger_service.engine import store
 from ledger_service.engine.arriving import arrive
 from ledger_service.engine.leaving import export
 from ledger_service.engine.rebuild import rebuild
+from ledger_service.engine.verification import journal
 from ledger_service.engine.verify import verify, verify_new
 from tests.integration.engine.conftest import local_writer
 from tests.integration.engine.test_holds_and_periods import LEDGER, L, code, days_ago
@@ -79,8 +80,9 @@ def accrue(http: httpx.Client, key: str, ago: int, account: str = A, **more: Any
 
 
 def test_interest_and_fees_from_declaration_to_another_installation(
-    services: Services, ledger_database: LedgerDatabase, elsewhere: LedgerDatabase, tmp_path
-) -> None:
+    services: Services, ledger_database: LedgerDatabase, elsewhere: LedgerDatabase, tmp_path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     def is_sound() -> bool:
         """By what is new alone, which rests on what was verified before."""
         return verify_new(ledger_database.url("verifier")).findings == []
@@ -139,11 +141,10 @@ def test_interest_and_fees_from_declaration_to_another_installation(
                 rebuild(connection, "simulated", "accruals")
         assert code(accrue(http, "again", 6)) == (409, "already_accrued")
         before = http.get(f"{L}/accounts/{A}/accruals").json()
-        last = accrue(http, "last", 6, B).json()["seq"]
         size = http.post(f"{L}/periods:close", json={"through": days_ago(24)}).json()["seq"]
         fund(http, B, 1, 0)  # decided only when the closing is signed
         assert http.get(f"{L}/checkpoints/{size}").status_code == 200
-    _is_found(ledger_database.owner_url, last)
+    _is_found(ledger_database.owner_url, monkeypatch)
     export(ledger_database.owner_url, "simulated", tmp_path / "out", log_key="", witness_key="")
     arrive(elsewhere.owner_url, tmp_path / "out")
     assert verify(elsewhere.owner_url, "simulated").findings == []
@@ -154,18 +155,23 @@ def test_interest_and_fees_from_declaration_to_another_installation(
         assert accrue(http, "there", 1).json()["applied"]["first_day"] == days_ago(5)
 
 
-def _is_found(owner_url: str, seq: int) -> None:
+def _is_found(owner_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interest that the entries do not give; what is changed here is put back."""
-    change = "update ledger.posting_list set amounts[1] = amounts[1] + %s where number = %s"
+    # What came before the page is brought in from what follows the journal.
+    monkeypatch.setattr(journal, "_PAGE", 1)
+    change = (
+        "update ledger.posting_list set effective_dates[1] = effective_dates[1] + %s "
+        "where number = %s"
+    )
     with psycopg.connect(owner_url, autocommit=True) as connection:
         number = connection.execute(
             "select number from ledger.account where account = %s", (B,)
         ).fetchone()
         assert number
-        connection.execute(change, (-500, number[0]))
+        connection.execute(change, (1, number[0]))
         found = verify(owner_url).findings
-        connection.execute(change, (500, number[0]))
-    assert ("interest_differs", seq, "rebuild") in [(f.code, f.seq, f.remedy) for f in found]
+        connection.execute(change, (-1, number[0]))
+    assert ("interest_differs", "rebuild") in [(f.code, f.remedy) for f in found]
 
 
 def _many(http: httpx.Client) -> None:

@@ -110,7 +110,7 @@ async def test_no_question_reads_the_whole_table(ledger_database: LedgerDatabase
 # --- entries of one account -----------------------------------------------------------------------
 
 # The account 7 has an entry of every transaction, a thousand in each list; a tenth is value-dated.
-_FILL_LISTS = """
+FILL_LISTS = """
 insert into ledger.posting_list
 select 'simulated', 7, max(seq), array_agg(seq), array_agg(0::smallint),
        array_agg(case when seq % 1000 = 0 then -seq % 97 - 1 else seq % 97 + 1 end),
@@ -131,7 +131,7 @@ union all
 select 'simulated', 8 + seq % 997, '2026-01-01'::date + (seq % 360)::int, seq, 1, 1
   from generate_series(1, $1::bigint) as seq
 """
-_FILL_DAYS = """
+FILL_DAYS = """
 insert into ledger.recorded_day
 select 'simulated', '2026-01-01'::date + (seq * 360 / $1)::int, min(seq)
   from generate_series(1, $1::bigint) as seq group by 2
@@ -164,7 +164,7 @@ async def test_no_page_of_entries_looks_at_more_than_it_may(
     ledger_database: LedgerDatabase,
 ) -> None:
     connection = await asyncpg.connect(ledger_database.owner_url)
-    for fill in (_FILL_LISTS, _FILL_OTHERS, _FILL_VALUE_DATED, _FILL_DAYS):
+    for fill in (FILL_LISTS, _FILL_OTHERS, _FILL_VALUE_DATED, FILL_DAYS):
         await connection.execute(fill.replace("$1", str(ROWS)))
     await connection.execute("vacuum analyze ledger.posting_list, ledger.value_dated_entry")
     for name, filters in ENTRY_QUESTIONS.items():
@@ -189,7 +189,7 @@ async def test_no_page_of_entries_looks_at_more_than_it_may(
     await connection.close()
 
 
-_FILL_DAY_SUMS = """
+FILL_DAY_SUMS = """
 insert into ledger.day_delta
 select 'simulated', 7, day, day, $1 / 360, 0 from (select '2026-01-01'::date + n as day
   from generate_series(0, 359) as n) as days
@@ -207,7 +207,7 @@ async def test_a_page_of_days_that_were_backdated_again_and_again_looks_at_the_n
     ledger_database: LedgerDatabase,
 ) -> None:
     connection = await asyncpg.connect(ledger_database.owner_url)
-    for fill in (_FILL_VALUE_DATED, _FILL_BACKDATED, _FILL_DAYS):
+    for fill in (_FILL_VALUE_DATED, _FILL_BACKDATED, FILL_DAYS):
         await connection.execute(fill.replace("$1", str(ROWS)))
     await connection.execute("vacuum analyze ledger.value_dated_entry")
     first = dt.date(2025, 1, 1)
@@ -246,7 +246,7 @@ async def test_a_question_of_the_whole_ledger_reads_single_entries_of_two_days_a
     ledger_database: LedgerDatabase,
 ) -> None:
     connection = await asyncpg.connect(ledger_database.owner_url)
-    for fill in (_FILL_LISTS, _FILL_DAYS, _FILL_DAY_SUMS, _FILL_ACCOUNT):
+    for fill in (FILL_LISTS, FILL_DAYS, FILL_DAY_SUMS, _FILL_ACCOUNT):
         await connection.execute(fill.replace("$1", str(ROWS)))
     await connection.execute(
         f"insert into ledger.projection values ('simulated', 'history', {ROWS})"

@@ -16,6 +16,7 @@ from ledger_service.domain import legs
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.commands import ChangeAccount, ClosePeriod, OpenAccount
 from ledger_service.domain.errors import REFUSALS, Refusal
+from ledger_service.domain.interest import Accruing, DayBalances
 from ledger_service.domain.rule_commands import (
     DeclareRule,
     WithdrawRule,
@@ -490,9 +491,10 @@ def test_what_the_fold_works_out_again_is_what_was_posted(book) -> None:
     keep(accruing("more", "save", A, "2026-06-30"))
 
     def fold(changed) -> None:
-        found = Fold()
+        found = Fold(accruing={A: {"save": Accruing("2026-06-01", DayBalances(0, {}))}})
         for event in itertools.chain(_opening(), changed):
             found.apply(event)
+        assert found.disputed == {}
 
     fold(events)
     for number, event in enumerate(events):
