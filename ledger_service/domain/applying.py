@@ -20,7 +20,7 @@ from ledger_service.domain.account import Account
 from ledger_service.domain.decisions import Events, When, parse_amount, sized, when_it_counts
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.domain.interest import Accrued, Accruing
-from ledger_service.domain.limits import check_accounts, check_limits
+from ledger_service.domain.limits import check_accounts, check_limits, check_named
 from ledger_service.domain.opening import Terms
 from ledger_service.domain.period import is_day
 from ledger_service.domain.rule_commands import (
@@ -201,15 +201,6 @@ def _terms_on(book: Book, command: OfRule, kind: str, day: str | None) -> RuleDe
     return found or refusal("rule_not_in_force", day=day)
 
 
-def _check_subject(book: Book, declared: RuleDeclared, name: str) -> Refusal | None:
-    account = book.accounts.get(name)
-    if account is None:
-        return refusal("unknown_account", account=name)
-    if account.currency != declared.currency:
-        return refusal("currency_differs", account=name, currency=account.currency)
-    return None
-
-
 def _post(
     book: Book,
     command: OfRule,
@@ -227,7 +218,7 @@ def _post(
     if amount > MAX_POSTING_MINOR:
         return refusal("amount_too_large", amount=str(amount))
     problem = (
-        _check_subject(book, declared, command.account)
+        check_named([(command.account, declared.currency)], book.accounts)
         or check_accounts(entries, book.accounts)
         or check_limits(entries, book.accounts)
     )

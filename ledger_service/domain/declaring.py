@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ledger_service.contract.events import (
+    AccountOpened,
     CurrencyDeclared,
     JournalEvent,
     RuleDeclared,
@@ -17,6 +18,7 @@ from ledger_service.contract.money import MAX_EXPONENT, OWN_CURRENCY
 from ledger_service.domain import rule
 from ledger_service.domain.commands import OpenAccount
 from ledger_service.domain.errors import Refusal, refusal
+from ledger_service.domain.limits import check_named
 from ledger_service.domain.opening import Terms, open_account, shortfall_account, with_currency
 from ledger_service.domain.period import is_day
 from ledger_service.domain.rule_commands import (
@@ -61,9 +63,6 @@ def _declare_currency(
     if known is not None:
         same = known.exponent == command.exponent
         return known.seq if same else refusal("currency_declared", exponent=known.exponent)
-    receivable = shortfall_account(terms.opened, command.currency)
-    if receivable in book.accounts:
-        return refusal("account_exists", account=receivable)
     declared = CurrencyDeclared(
         ledger=book.ledger,
         seq=book.seq + 1,
@@ -73,11 +72,19 @@ def _declare_currency(
         currency=command.currency,
         exponent=command.exponent,
     )
-    account = OpenAccount(
-        receivable, command.currency, command.actor, request_id=command.request_id
-    )
-    opened = open_account(account, with_currency(terms, declared), book.seq + 2, recorded_at)
+    opened = _open_receivable(book, with_currency(terms, declared), command, recorded_at)
     return opened if isinstance(opened, Refusal) else [declared, opened]
+
+
+def _open_receivable(
+    book: Book, terms: Terms, command: DeclareCurrency, recorded_at: str
+) -> AccountOpened | Refusal:
+    """The account of what is imposed in a new currency, where no other has its name."""
+    name = shortfall_account(terms.opened, command.currency)
+    if name in book.accounts:
+        return refusal("account_exists", account=name)
+    account = OpenAccount(name, command.currency, command.actor, request_id=command.request_id)
+    return open_account(account, terms, book.seq + 2, recorded_at)
 
 
 def _declare_rule(
@@ -114,7 +121,8 @@ def _declare_rule(
         return refusal("bad_rule", problem=words)
     if versions and _says_the_same(versions[-1], declared):
         return versions[-1].seq
-    return _check_parts(book, declared) or [declared]
+    named = [(name, declared.currency) for name in rule.accounts_of(declared)]
+    return check_named(named, book.accounts) or [declared]
 
 
 def _why_no_version(versions: list[rule.Version], declared: RuleDeclared) -> str | None:
@@ -140,19 +148,6 @@ def _says_the_same(last: rule.Version, declared: RuleDeclared) -> bool:
         "version": last.version,
     }
     return msgspec.structs.replace(declared, **own) == last
-
-
-def _check_parts(book: Book, declared: RuleDeclared) -> Refusal | None:
-    """Whether the accounts that the rule names are open, in its currency."""
-    names = rule.accounts_of(declared)
-    for name in names:
-        if name not in book.accounts:
-            return refusal("unknown_account", account=name)
-    for name in names:
-        currency = book.accounts[name].currency
-        if currency != declared.currency:
-            return refusal("currency_differs", account=name, currency=currency)
-    return None
 
 
 def _withdraw_rule(

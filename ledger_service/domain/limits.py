@@ -26,19 +26,27 @@ def check_accounts(
     return None
 
 
+def check_named(
+    named: Sequence[tuple[str, str]], accounts: Mapping[str, Account]
+) -> Refusal | None:
+    """Whether accounts exist, each in the currency with which it is named."""
+    for name, _ in named:
+        if name not in accounts:
+            return refusal("unknown_account", account=name)
+    for name, currency in named:
+        if accounts[name].currency != currency:
+            return refusal("currency_differs", account=name, currency=accounts[name].currency)
+    return None
+
+
 def _why_not(
     entries: Sequence[Entry], accounts: Mapping[str, Account], *, imposed: bool
 ) -> Refusal | None:
     """The refusal that comes first where an account is not as an entry needs it, if one does."""
-    for entry in entries:
-        if entry.account not in accounts:
-            return refusal("unknown_account", account=entry.account)
-    for entry in entries:
-        account = accounts[entry.account]
-        if account.currency != entry.currency:
-            return refusal("currency_differs", account=entry.account, currency=account.currency)
-    if imposed:
-        return None
+    named = [(entry.account, entry.currency) for entry in entries]
+    problem = check_named(named, accounts)
+    if problem or imposed:
+        return problem
     for entry in entries:
         if accounts[entry.account].status == "closed":
             return refusal("account_closed", account=entry.account)
