@@ -22,8 +22,12 @@ from ledger_service.contract.events import SCHEMA_VERSION, JournalEvent, StreamE
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 AMOUNT = "^[1-9][0-9]{0,18}$"
 SIGNED = "^(0|-?[1-9][0-9]{0,18})$"
-_SIGNED_FIELDS = frozenset({"floor", "ceiling", "opening_balance", "closing_balance"})
-_DAYS = frozenset({"through", "since", "day"})
+RATIO = "^-?[0-9]+/[1-9][0-9]*$"
+_BALANCES = frozenset({"floor", "ceiling", "opening_balance", "closing_balance"})
+_OF_RULES = frozenset({"minimum", "maximum", "at_least", "fixed", "of_amount", "accrued"})
+_SIGNED_FIELDS = _BALANCES | _OF_RULES
+_DAYS = frozenset({"through", "since", "day", "first_day", "last_day", "period_start"})
+_RATIOS = frozenset({"interest", "carried"})
 
 _JSON_TYPES: dict[type[inspect.Type], tuple[str, ...]] = {
     inspect.StrType: ("VARCHAR",),
@@ -217,6 +221,8 @@ def _wrong_values(field: Field, value: str) -> Iterator[str]:
         pattern = AMOUNT if name == "amount" else SIGNED
         yield f"not regexp_matches({value}, '{pattern}')"
         yield f"{value} is not null and try_cast({value} as bigint) is null"
+    elif name in _RATIOS:
+        yield f"not regexp_matches({value}, '{RATIO}')"
     elif name.endswith("_at"):
         yield f"{value} is not null and try_strptime({value}, '{TIME_FORMAT}') is null"
         yield f"length({value}) <> 27"

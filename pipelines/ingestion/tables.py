@@ -51,6 +51,20 @@ _COUNTERPARTY = (
     "conductor",
 )
 
+# The posting rule by which the amounts were worked out; ratios are text, they fit no number.
+_APPLIED = (
+    *_texts("rule"),
+    ("version", "INTEGER"),
+    ("account", "VARCHAR"),
+    ("of_amount", "BIGINT"),
+    ("first_day", "DATE"),
+    ("last_day", "DATE"),
+    ("interest", "VARCHAR"),
+    ("period_start", "DATE"),
+    ("accrued", "BIGINT"),
+    ("carried", "VARCHAR"),
+)
+
 _OF_ENTRY = {
     **{name: name for name in ("ledger", "seq", "entry_no")},
     **{name: f"entry.{name}" for name in ("account", "side", "amount", "currency")},
@@ -110,6 +124,7 @@ TRANSACTIONS = Table(
         *_texts("rate_sell", "rate_buy"),
         ("rate_numerator", "BIGINT"),
         ("rate_denominator", "BIGINT"),
+        *((f"applied_{name}", kind) for name, kind in _APPLIED),
         ("corrects_seq", "BIGINT"),
         ("captures_seq", "BIGINT"),
         ("imposed", "BOOLEAN"),
@@ -128,6 +143,7 @@ TRANSACTIONS = Table(
             "value_date": "e.value_date",
             "reverses_seq": "e.reverses",
             **{f"rate_{n}": f"e.rate.{n}" for n in ("sell", "buy", "numerator", "denominator")},
+            **{f"applied_{name}": f"e.applied.{name}" for name, _ in _APPLIED},
             "corrects_seq": "e.corrects",
             "captures_seq": "e.captures",
             "imposed": "coalesce(e.imposed, false)",
@@ -220,11 +236,17 @@ RULES = Table(
         *_texts("kind", "currency", "tiering", "rounding", "day_count", "balances"),
         ("minimum", "BIGINT"),
         ("maximum", "BIGINT"),
+        # A rate is a decimal of any length, so it stays text.
+        ("tiers", "STRUCT(at_least BIGINT, rate VARCHAR, fixed BIGINT)[]"),
+        ("debit", "STRUCT(account VARCHAR, weight BIGINT)[]"),
+        ("credit", "STRUCT(account VARCHAR, weight BIGINT)[]"),
     ),
     {
         events.RuleDeclared: {
             **_OF_RULE,
-            **_same("kind", "currency", "day_count", "minimum", "maximum"),
+            **_same("kind", "currency", "day_count", "minimum", "maximum", "debit", "credit"),
+            "tiers": "list_transform(e.tiers, lambda t: {'at_least': coalesce(t.at_least, '0'), "
+            "'rate': coalesce(t.rate, '0'), 'fixed': coalesce(t.fixed, '0')})",
             "tiering": "coalesce(e.tiering, 'graduated')",
             "rounding": "coalesce(e.rounding, 'half_even')",
             "balances": "coalesce(e.balances, 'positive')",

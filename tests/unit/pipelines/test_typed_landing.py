@@ -16,10 +16,12 @@ from ledger_service.contract.events import (
     AccountChanged,
     AlertDecided,
     JournalEvent,
+    TransactionPosted,
     decode_journal,
     encode,
     event_type,
 )
+from ledger_service.contract.rules import Applied
 from pipelines.ingestion import quarantine, raw
 from pipelines.ingestion.manifest import DataFile, LandedSource, Landing, LandingManifest
 from pipelines.ingestion.tables import TABLES
@@ -74,6 +76,13 @@ def rows(landing: Landing, table: str, columns: str = "*") -> list[tuple]:
 def test_every_event_type_lands_typed(landing, convert):
     history = ledger_events.history(LEDGER, 20)
     history += ledger_events.declarations(LEDGER, len(history) + 1)
+    [*_, fund] = [event for event in history if isinstance(event, TransactionPosted)]
+    applied = Applied("save", 1, fund.entries[1].account, first_day="2026-06-01",
+                      last_day="2026-06-30", interest="150/73", period_start="2026-06-01",
+                      accrued="2", carried="4/73")  # fmt: skip
+    history.append(msgspec.structs.replace(
+        fund, seq=len(history) + 1, kind="interest", applied=applied, idempotency_digest="ab" * 32
+    ))  # fmt: skip
     history += ledger_events.holds_and_periods(LEDGER, len(history) + 1)
     assert {type(event) for event in history} == {*get_args(JournalEvent)} - {AccountChanged}
     land(landing, as_records(history))
@@ -120,6 +129,22 @@ def test_every_event_type_lands_typed(landing, convert):
         ("save", 1, "2026-06-01", "ACT/365F", "half_even"),
         ("save", 2, "2026-07-01", None, None),
     ]
+    [declared] = [row for row in rows(landing, "rules", "tiers, debit, credit") if row[0]]
+    assert declared == (
+        [
+            {"at_least": 0, "rate": "0.04", "fixed": 0},
+            {"at_least": 1_000_000, "rate": "0.05", "fixed": 0},
+        ],
+        [{"account": "expense:interest", "weight": 1}],
+        [{"account": "payable:interest", "weight": 1}],
+    )
+    names = ("rule", "version", "account", "of_amount", "first_day::varchar", "interest",
+             "accrued", "carried")  # fmt: skip
+    applied_to = [row for row in rows(landing, "transactions", ", ".join(f"applied_{n}" for n in names))
+                  if row[0]]  # fmt: skip
+    assert applied_to == [
+        ("save", 1, fund.entries[1].account, None, "2026-06-01", "150/73", 2, "4/73")
+    ]
     assert [row[0] for row in rows(landing, "periods", "day::varchar, seq")] == [
         "2026-05-30", "2026-05-31", "2026-05-31", "2026-06-01",
     ]  # fmt: skip
@@ -157,6 +182,7 @@ def _change(**changes):
     return apply
 
 
+_RULE = {"rule": "save", "version": 1, "account": "customer:1:wallet"}
 POISONS = {
     "broken JSON": (lambda event: json.dumps(event).encode()[:-20], "not_json"),
     "not UTF-8": (lambda event: b"\xff\xfe", "not_json"),
@@ -178,6 +204,9 @@ POISONS = {
     "metadata is nested": (_change(metadata={"a": {"b": "c"}}), "bad_field"),
     "reverses beyond 64 bits": (_change(reverses=2**63 + 1), "bad_field"),
     "another type": (_change(type="account.opened"), "wrong_type"),
+    "a fee of half a cent": (_change(applied={**_RULE, "of_amount": "1.50"}), "bad_field"),
+    "interest that is no ratio": (_change(applied={**_RULE, "interest": "1.5"}), "bad_field"),
+    "a day that is none": (_change(applied={**_RULE, "first_day": "2026-02-30"}), "bad_field"),
     "no entries": (_change(entries=[]), "bad_field"),
 }
 
