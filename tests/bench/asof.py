@@ -1,4 +1,4 @@
-"""How long an as-of question takes: `python -m tests.bench.asof [ENTRIES]` prints `asof_read_ms`.
+"""How long an as-of question takes: part of `make bench-ledger`, or `python -m tests.bench.asof [ENTRIES]`.
 
 One account with a million entries over 365 days, a tenth of them backdated by up to a year, on a
 PostgreSQL of its own. Asked over HTTP (in one process with the API) at random points on both clocks,
@@ -20,6 +20,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from ledger_service.contract.logs import configure
 from ledger_service.engine.rebuild import derive
 from tests import ledger_events, servers
 from tests.ledger_api import serving
@@ -98,21 +99,25 @@ async def ask(database: servers.LedgerDatabase, head: int, count: int) -> list[f
     return taken
 
 
-def main() -> None:
-    """Run as a command."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    with tempfile.TemporaryDirectory() as folder, servers.postgres(Path(folder)) as server:
+def measure(folder: Path, count: int = 1_000_000) -> dict[str, float]:
+    """Figures of an account with `count` entries; `folder`: for the server."""
+    with servers.postgres(folder) as server:
         template = servers.migrated_template(server)
         database = servers.LedgerDatabase(server.create_database("bench", template=template))
         head = fill(database.owner_url, count)
-        taken = asyncio.run(ask(database, head, QUESTIONS))
-    taken.sort()
-    found = {
+        configure("api", "warning")
+        taken = sorted(asyncio.run(ask(database, head, QUESTIONS)))
+    return {
         "asof_entries": count,
         "asof_read_ms": round(statistics.median(taken), 1),
         "asof_read_p99_ms": round(taken[int(len(taken) * 0.99)], 1),
     }
-    print(json.dumps(found))
+
+
+def main() -> None:
+    """Run as a command."""
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(measure(Path(folder), *map(int, sys.argv[1:]))))
 
 
 if __name__ == "__main__":

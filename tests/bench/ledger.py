@@ -4,6 +4,7 @@ Starts its own PostgreSQL, writer, API, Kafka and relay; measures; proves after 
 was answered is there and that the books balance; prints a table (with the processor time that a
 transaction takes in each part, and what foreign processes took) and writes bench-ledger.json in
 bench/ of the home. A run is a process of its own that shares the processor with what it measures.
+Last comes how long an as-of question takes (tests/bench/asof.py, two minutes).
 Settings, from the environment: SECONDS of a run (10), SUSTAINED_SECONDS (300; 0 leaves it out),
 ACCOUNTS that money moves between (10,000), KNOWN accounts of which 50,000 are used (1,000,000).
 """
@@ -28,7 +29,7 @@ import psutil
 from ledger_service.stack import probes
 from ledger_service.stack.home import Home, free_port
 from tests import servers
-from tests.bench import invariants, references
+from tests.bench import asof, invariants, references
 from tests.bench.house import LEDGER, ROUTES, House, Processor, house, wait_for_writer
 
 WORKLOADS = ("uniform", "zipf", "hot")
@@ -249,6 +250,7 @@ def main() -> None:
                 measure_sustained(bench, target, accounts, sustained)
         with house(folder / "many", accounts=known) as target:
             measure_memory_and_start(bench, target)
+        bench.say(**asof.measure(folder / "asof"))
     write("bench-ledger.json", bench)
 
 
