@@ -189,6 +189,7 @@ def test_files_that_are_none(tmp_path):
     ("changes", "text"),
     [
         ({"currency": "XXX"}, "ISO 4217"),
+        ({"currency": "POINTS"}, "'POINTS' is not an ISO 4217"),
         ({"accounts": {"template": "customer:main"}}, "lacks {id}"),
         ({"time": {"unit": "day"}}, "time.base"),
         ({"time_zone": "Mars/Olympus"}, "IANA"),
