@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from ledger_service.contract.events import LedgerOpened, TrialLine, timestamp
-from ledger_service.engine import projector
+from ledger_service.engine import projector, standing
 from ledger_service.engine.event_sql import listed
 from ledger_service.engine.projections import HISTORY
 
@@ -237,26 +237,12 @@ def trial_lines(rows: Iterable[Any]) -> list[TrialLine]:
 
 async def trial_balance(connection: Any, ledger: str, at: Clocks) -> list[Any]:
     """Debits and credits by gl_code, class and kind of money, as rows."""
-    return await connection.fetch(
-        "select gl_code, account_class, custodial, currency, sum(debits) as debits, "
-        f"sum(credits) as credits from ({ACCOUNTS_AS_OF}) as as_of "
-        "group by 1, 2, 3, 4 order by 1, 2, 3, 4",
-        *arguments(ledger, at),
-    )
+    return await standing.by_code(connection, ACCOUNTS_AS_OF, *arguments(ledger, at))
 
 
-async def balances(connection: Any, ledger: str, at: Clocks) -> AsyncIterator[dict[str, Any]]:
+def balances(connection: Any, ledger: str, at: Clocks) -> AsyncIterator[dict[str, Any]]:
     """Every account's debits and credits, by id. `connection`: for itself alone."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        async for row in connection.cursor(
-            ACCOUNTS_AS_OF + " order by a.account", *arguments(ledger, at), prefetch=2000
-        ):
-            yield {
-                "account": row["account"],
-                "currency": row["currency"],
-                "debits": str(int(row["debits"])),
-                "credits": str(int(row["credits"])),
-            }
+    return standing.by_account(connection, ACCOUNTS_AS_OF, *arguments(ledger, at))
 
 
 # --- statements ---------------------------------------------------------------------------------

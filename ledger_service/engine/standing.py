@@ -54,11 +54,23 @@ BALANCES_AT = f"""
 """
 
 
-async def balances(connection: Any, ledger: str, seq: int) -> AsyncIterator[dict[str, Any]]:
+def balances(connection: Any, ledger: str, seq: int) -> AsyncIterator[dict[str, Any]]:
     """Every account's debits and credits, by id. `connection`: for itself alone."""
+    return by_account(connection, BALANCES_AT, ledger, seq)
+
+
+async def trial_balance(connection: Any, ledger: str, seq: int) -> list[Any]:
+    """Debits and credits by gl_code, class and kind of money, as rows."""
+    return await by_code(connection, BALANCES_AT, ledger, seq)
+
+
+async def by_account(
+    connection: Any, accounts: str, *arguments: Any
+) -> AsyncIterator[dict[str, Any]]:
+    """What the select `accounts` gives of each, by id. `connection`: for itself alone."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         async for row in connection.cursor(
-            BALANCES_AT + " order by a.account", ledger, seq, prefetch=2000
+            accounts + " order by a.account", *arguments, prefetch=2000
         ):
             yield {
                 "account": row["account"],
@@ -68,12 +80,11 @@ async def balances(connection: Any, ledger: str, seq: int) -> AsyncIterator[dict
             }
 
 
-async def trial_balance(connection: Any, ledger: str, seq: int) -> list[Any]:
-    """Debits and credits by gl_code, class and kind of money, as rows."""
+async def by_code(connection: Any, accounts: str, *arguments: Any) -> list[Any]:
+    """The same by gl_code, class and kind of money, as rows."""
     return await connection.fetch(
         "select gl_code, account_class, custodial, currency, sum(debits) as debits, "
-        f"sum(credits) as credits from ({BALANCES_AT}) as at_seq "
+        f"sum(credits) as credits from ({accounts}) as accounts "
         "group by 1, 2, 3, 4 order by 1, 2, 3, 4",
-        ledger,
-        seq,
+        *arguments,
     )
