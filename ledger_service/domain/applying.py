@@ -10,14 +10,13 @@ from ledger_service.contract.events import (
     Entry,
     RuleDeclared,
     Side,
-    TransactionPosted,
     timestamp,
 )
 from ledger_service.contract.money import MAX_POSTING_MINOR
 from ledger_service.contract.rules import Applied
 from ledger_service.domain import interest, legs, rule, transaction
 from ledger_service.domain.account import Account
-from ledger_service.domain.decisions import Events, When, parse_amount, sized, when_it_counts
+from ledger_service.domain.decisions import Events, When, parse_amount, posted, when_it_counts
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.domain.interest import Accrued, Accruing
 from ledger_service.domain.limits import check_accounts, check_limits, check_named
@@ -224,21 +223,14 @@ def _post(
     )
     if problem:
         return problem
-    event = TransactionPosted(
-        ledger=book.ledger,
-        seq=book.seq + 1,
-        recorded_at=recorded_at,
-        actor=command.actor,
-        request_id=command.request_id,
+    return posted(
+        book,
+        command,
+        when,
+        recorded_at,
         kind=declared.kind,
-        effective_at=when.effective_at,
-        effective_date=when.effective_date,
-        business_date=when.business_date,
-        value_date=when.value_date,
         entries=entries,
         context=transaction.PLAIN,
         metadata=command.metadata if isinstance(command, ChargeFee) else {},
-        idempotency_digest=command.digest.hex(),
         applied=applied,
     )
-    return sized(event, entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledger_service.contract.events import (
     EVENT_MAX_BYTES,
@@ -19,6 +19,7 @@ from ledger_service.contract.events import (
 from ledger_service.contract.money import MAX_POSTING_MINOR
 from ledger_service.domain import legs, transaction
 from ledger_service.domain.commands import (
+    Keyed,
     PlaceHold,
     PostTransaction,
     ReverseTransaction,
@@ -70,27 +71,20 @@ def post(
         return problem or refusal("bad_effective_at")
     if command.imposed:
         entries = [*entries, *shortfall_entries(terms, entries, book.accounts)]
-    event = TransactionPosted(
-        ledger=book.ledger,
-        seq=book.seq + 1,
-        recorded_at=recorded_at,
-        actor=command.actor,
-        request_id=command.request_id,
+    return posted(
+        book,
+        command,
+        when,
+        recorded_at,
         kind=command.kind,
-        effective_at=when.effective_at,
-        effective_date=when.effective_date,
-        business_date=when.business_date,
-        value_date=when.value_date,
         entries=entries,
         context=command.context,
         metadata=command.metadata,
-        idempotency_digest=command.digest.hex(),
         imposed=command.imposed,
         rate=command.rate,
         corrects=command.corrects,
         approval=command.approval,
     )
-    return sized(event, entries)
 
 
 def reverse(
@@ -112,16 +106,12 @@ def reverse(
     if problem or isinstance(when, Refusal):
         return problem or refusal("bad_effective_at")
     original = source.event.context
-    event = TransactionPosted(
-        ledger=book.ledger,
-        seq=book.seq + 1,
-        recorded_at=recorded_at,
-        actor=command.actor,
-        request_id=command.request_id,
+    return posted(
+        book,
+        command,
+        when,
+        recorded_at,
         kind=transaction.REVERSAL,
-        effective_at=when.effective_at,
-        effective_date=when.effective_date,
-        business_date=when.business_date,
         entries=entries,
         context=Context(
             original.channel,
@@ -130,10 +120,36 @@ def reverse(
             original.counterparty_country,
         ),
         metadata={"reason": command.reason},
-        idempotency_digest=command.digest.hex(),
         reverses=command.reverses,
         rate=source.event.rate,
         approval=command.approval,
+    )
+
+
+def posted(
+    book: Book,
+    command: Keyed,
+    when: When,
+    recorded_at: str,
+    *,
+    entries: list[Entry],
+    **facts: Any,
+) -> Events | Refusal:
+    """The event of a transaction that may be posted; `facts` are those of its kind, as the event
+    names them."""
+    event = TransactionPosted(
+        ledger=book.ledger,
+        seq=book.seq + 1,
+        recorded_at=recorded_at,
+        actor=command.actor,
+        request_id=command.request_id,
+        effective_at=when.effective_at,
+        effective_date=when.effective_date,
+        business_date=when.business_date,
+        value_date=when.value_date,
+        entries=entries,
+        idempotency_digest=command.digest.hex(),
+        **facts,
     )
     return sized(event, entries)
 

@@ -9,7 +9,6 @@ from ledger_service.contract.events import (
     Context,
     HoldPlaced,
     HoldReleased,
-    TransactionPosted,
     timestamp,
 )
 from ledger_service.domain import legs, transaction
@@ -18,6 +17,7 @@ from ledger_service.domain.decisions import (
     Events,
     check_content,
     parse_amount,
+    posted,
     sized,
     when_it_counts,
 )
@@ -91,24 +91,18 @@ def capture_hold(
         return problem
     if amount is not None:
         entries = legs.part(held.left, amount)
-    event = TransactionPosted(
-        ledger=book.ledger,
-        seq=book.seq + 1,
-        recorded_at=recorded_at,
-        actor=command.actor,
-        request_id=command.request_id,
+    return posted(
+        book,
+        command,
+        when,
+        recorded_at,
         kind=held.event.kind,
-        effective_at=when.effective_at,
-        effective_date=when.effective_date,
-        business_date=when.business_date,
         entries=entries,
         context=held.event.context if context is None else context,
         metadata={**held.event.metadata, **command.metadata},
-        idempotency_digest=command.digest.hex(),
         captures=command.hold,
         ends_hold=command.ends_hold or amount in (None, legs.total(held.left)),
     )
-    return sized(event, entries)
 
 
 def release_hold(
