@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from ledger_service.domain.commands import OpenAccount
-from ledger_service.engine import deciding, lease, store
+from ledger_service.engine import lease, store
+from ledger_service.engine import writer as engine_writer
 from ledger_service.engine.protocol import Committed, Unknown
 from ledger_service.engine.verify import verify
 from ledger_service.engine.writer import LedgerWriter
@@ -217,7 +218,9 @@ class SteppingClock(dt.datetime):
 async def test_recorded_at_never_goes_back_when_the_clock_does(
     database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deciding, "dt", type("dt", (), {"datetime": SteppingClock, "UTC": dt.UTC}))
+    monkeypatch.setattr(
+        engine_writer, "dt", type("dt", (), {"datetime": SteppingClock, "UTC": dt.UTC})
+    )
     async with opened(database) as writer:
         load = Load(writer)
         for hours in (0, 3, -2, 0, -48, 1):
