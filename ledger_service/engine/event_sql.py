@@ -54,3 +54,10 @@ def listed(accounts: str, first: str, last: str, ledger: str = "$1") -> str:
                as u (seq, entry_no, amount, effective_date)
        where {first} <= {last} and u.seq between {first} and {last}
     """
+
+
+def same_digest(one: str, other: str) -> str:
+    """That two rows are of one idempotency key, in the way in which the index of keys finds it."""
+    return (
+        f"substr({one}.digest, 18) = substr({other}.digest, 18) and {one}.digest = {other}.digest"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ledger_service.engine.event_sql import account_of
+from ledger_service.engine.event_sql import account_of, same_digest
 
 _POSTED = """
   posted as materialized (
@@ -311,7 +311,7 @@ _PROJECTIONS = (
                 # conflict that names the transaction: never with a second posting.
                 "select p.digest, p.seq, coalesce(i.request_hash, decode(repeat('00', 32), 'hex')) "
                 "from (select seq, decode(event ->> 'idempotency_digest', 'hex') as digest "
-                "from keyed) p left join ledger.idempotency i on i.digest = p.digest "
+                f"from keyed) p left join ledger.idempotency i on {same_digest('i', 'p')} "
                 "and i.ledger = $1 and i.seq = p.seq and length(i.request_hash) = 32",
             ),
         ),

@@ -21,6 +21,7 @@ from ledger_service.contract.events import (
 )
 from ledger_service.contract.money import EXPONENTS
 from ledger_service.contract.topics import journal_topic
+from ledger_service.engine.event_sql import same_digest
 from ledger_service.engine.projections import HISTORY
 
 PAGE_MAX = 1000
@@ -189,7 +190,10 @@ async def transaction(connection: Any, name: str, seq: int) -> dict[str, Any] | 
 async def seq_of_key(connection: Any, name: str, digest: bytes) -> int | None:
     """`seq` of what was posted under an idempotency key, by its digest; None where nothing was."""
     return await connection.fetchval(
-        "select seq from ledger.idempotency where digest = $1 and ledger = $2", digest, name
+        f"select i.seq from (select $1::bytea as digest) as wanted join ledger.idempotency i "
+        f"on {same_digest('i', 'wanted')} where i.ledger = $2",
+        digest,
+        name,
     )
 
 

@@ -31,13 +31,6 @@ PARTITION_ROWS = 16_777_216
 RECORD_TABLES = ("account", "balance", "reversal", "capture", "accrual", "period", "declaration", "tile")  # fmt: skip
 """Tables that take the rows of `Batch.records`, in the order in which they are written."""
 
-# One probe for a digest, in its own partition. `digest = any($1)` probes every partition for each.
-_KEYS_SQL = (
-    "select found.* from unnest($1::bytea[]) as wanted (digest), "
-    "lateral (select i.digest, i.seq, i.request_hash from ledger.idempotency i "
-    "where i.digest = wanted.digest limit 1) as found"
-)
-
 
 class Fenced(Exception):
     """The head is not where this writer left it: another one has taken over."""
@@ -117,7 +110,9 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
     for through in lacks.closings:
         book.closings[through] = await books_of(connection, book, through)
     if lacks.digests:
-        for row in await connection.fetch(_KEYS_SQL, list(lacks.digests)):
+        for row in await connection.fetch(
+            "select * from ledger.find_keys($1)", list(lacks.digests)
+        ):
             book.keys[row["digest"]] = row["seq"], row["request_hash"]
     if lacks.accounts:
         await _load_accounts(connection, book, lacks.accounts)

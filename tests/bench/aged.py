@@ -24,9 +24,7 @@ from tests.bench.load import account
 
 _SIZES = """
   select pg_database_size(current_database())::float8,
-         (select sum(pg_relation_size(i.indexrelid)) from pg_index i
-            join pg_inherits h on h.inhrelid = i.indrelid
-           where h.inhparent = 'ledger.idempotency'::regclass)::float8,
+         pg_indexes_size('ledger.idempotency')::float8,
          (select setting::float8 * 8192 from pg_settings where name = 'shared_buffers')
 """
 

@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 
 from ledger_service.contract.events import timestamp
-from ledger_service.engine.event_sql import entries
+from ledger_service.engine.event_sql import entries, same_digest
 from ledger_service.engine.fold import Multiset
 from ledger_service.engine.projections import HISTORY
 from ledger_service.engine.rebuild import drift
@@ -179,13 +179,13 @@ _ENTRIES = f"""
    order by 1 limit 20
 """
 
-_KEYS = """
+_KEYS = f"""
   with due as (
     select seq, decode(convert_from(bytes, 'UTF8')::jsonb ->> 'idempotency_digest', 'hex') as digest
       from ledger.journal
      where ledger = %(ledger)s and seq > %(after)s
        and event_type in ('transaction.posted', 'hold.placed', 'hold.released'))
-  select d.seq from due d left join ledger.idempotency i using (digest)
+  select d.seq from due d left join ledger.idempotency i on {same_digest("i", "d")}
    where d.digest is not null
      and (i.ledger is distinct from %(ledger)s or i.seq is distinct from d.seq
       or length(i.request_hash) <> 32)

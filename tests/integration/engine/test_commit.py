@@ -99,22 +99,41 @@ async def test_a_balance_that_others_moved_stops_the_whole_commit(
         assert await state(connection) == before
 
 
+@pytest.mark.parametrize("same_bytes", [32, 15])
+async def test_a_key_that_was_written_before_stops_the_whole_commit(
+    ledger_database: LedgerDatabase, same_bytes: int
+) -> None:
+    """Whatever was overlooked when it was decided."""
+    async with decided(ledger_database) as (connection, rows, epoch):
+        written = await connection.fetchval("select max(digest) from ledger.idempotency")
+        rows.batch.digests[:] = [bytes(32 - same_bytes) + written[-same_bytes:]]
+        before = await state(connection)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await store.commit(connection, rows, epoch)
+        assert await state(connection) == before
+
+
 async def test_a_commit_reads_no_balance_but_those_it_moves(
     ledger_database: LedgerDatabase,
 ) -> None:
-    """Its plans are made while a ledger is small, and kept when it has grown."""
+    """And no key but those it asks for: plans are made while a ledger is small, and kept when it has
+    grown."""
     names = [f"customer:{number}:wallet" for number in range(1000, 3000)]
     connection = await asyncpg.connect(ledger_database.owner_url)
     async with local_writer(ledger_database) as writer:
         await opened(writer)
-        await connection.execute("vacuum analyze ledger.balance")
+        await submit(writer, posting("k", (A, 5), (B, -5)))
+        await connection.execute("vacuum analyze ledger.balance, ledger.idempotency")
         for n in range(8):
             await submit(writer, posting(f"k{n}", (A, 5), (B, -5)))
         await submit(writer, *(OpenAccount(name, "USD", "key_test") for name in names))
+        await submit(writer, *(posting(f"m{n}", (A, 5), (B, -5)) for n in range(1000)))
         for n in range(20):
             await submit(writer, posting(f"l{n}", (A, 5), (B, -5)))
-    read = await connection.fetchval(
-        "select seq_tup_read + idx_tup_fetch from pg_stat_user_tables where relname = 'balance'"
+    read = await connection.fetch(
+        "select relname, seq_tup_read + idx_tup_fetch as rows from pg_stat_user_tables "
+        "where relname in ('balance', 'idempotency')"
     )
     await connection.close()
-    assert read < 10 * len(names)
+    assert len(read) == 2
+    assert all(row["rows"] < 5 * len(names) for row in read), read
