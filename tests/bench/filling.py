@@ -48,10 +48,10 @@ async def carry_out(database: LedgerDatabase, ledger: str, commands: Iterable[Co
     connection = await connect()
     await store.create_head(connection, ledger)
     await connection.close()
-    writer = LedgerWriter(ledger, connect, known_charts(), holds_lease)
+    projector = Projector(ledger, connect)
+    writer = LedgerWriter(ledger, connect, known_charts(), holds_lease, on_commit=projector.take)
     running = asyncio.create_task(writer.run())
-    # Nothing is handed over: so PostgreSQL derives the history, beside this process, which is busy.
-    following = asyncio.create_task(Projector(ledger, connect).follow())
+    following = asyncio.create_task(projector.follow())
 
     def submit(batch: list[Command]) -> asyncio.Future[list[Verdict]]:
         answer = asyncio.get_running_loop().create_future()
