@@ -28,6 +28,7 @@ def answer_before_commit() -> None:
         self._answer(submissions, verdicts)
         if rows.batch.raws:
             await store.commit(held.committing, rows, held.epoch)
+            self._on_commit(rows.batch)
         self.committed_seq = rows.batch.last_seq
 
     writer.LedgerWriter._commit = answer_then_commit
