@@ -1,6 +1,6 @@
-"""Compiles the lane (`lane.pyx`) when the package is installed, if a C compiler is there.
+"""Compiles the lane (`lane.pyx`, `rows.pyx`) when the package is installed, if a C compiler is there.
 
-Cython writes C and the compiler makes a library beside the source, in an editable installation too.
+Cython writes C and the compiler makes libraries beside the sources, in an editable installation too.
 Without a compiler, or without Python's headers, the installation goes on and says so: the book then
 decides everything, at half the speed.
 """
@@ -17,7 +17,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_SOURCE = Path("ledger_service", "engine", "lane.pyx")
+_ROOM = Path("ledger_service", "engine")
+_SOURCES = ("lane.pyx", "rows.pyx")
 
 
 class LaneBuildHook(BuildHookInterface[Any]):
@@ -26,12 +27,11 @@ class LaneBuildHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Add the library to the wheel, which is then one for this machine's kind."""
+        """Add the libraries to the wheel, which is then one for this machine's kind."""
         if self.target_name != "wheel":
             return
-        source = Path(self.root) / _SOURCE
         try:
-            library = _compile(source)
+            libraries = [_compile(Path(self.root) / _ROOM / name) for name in _SOURCES]
         except (OSError, subprocess.CalledProcessError) as error:
             self.app.display_warning(
                 f"The ledger's fast lane was not compiled ({error}); postings are decided at half the "
@@ -39,17 +39,17 @@ class LaneBuildHook(BuildHookInterface[Any]):
                 "`make clean install`."
             )
             return
-        build_data["artifacts"].append(str(library.relative_to(self.root)))
+        build_data["artifacts"] += [str(path.relative_to(self.root)) for path in libraries]
         build_data.update(pure_python=False, infer_tag=True)
 
 
 def _compile(source: Path) -> Path:
     """The library. Errors: OSError where there is no compiler, CalledProcessError where it fails."""
-    library = source.with_name("lane" + sysconfig.get_config_var("EXT_SUFFIX"))
+    library = source.with_name(source.stem + sysconfig.get_config_var("EXT_SUFFIX"))
     link = shlex.split(sysconfig.get_config_var("LDSHARED"))
     headers = sysconfig.get_path("include")
     with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder, "lane.c")
+        written = Path(folder, source.stem + ".c")
         _run(sys.executable, "-m", "cython", "-3", str(source), "-o", str(written))
         options = ("-O2", "-fPIC", "-DNDEBUG", "-w", f"-I{headers}")
         made = Path(folder, library.name)

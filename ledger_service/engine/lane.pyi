@@ -1,12 +1,10 @@
 import datetime as dt
 from collections.abc import Sequence
 
-from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book
 from ledger_service.domain.commands import Command
 from ledger_service.domain.memory import Lacks
 from ledger_service.engine.batch import Batch
-from ledger_service.engine.copy_format import DaySum, Posting
 from ledger_service.engine.deciding import Draft
 
 class Lane:
@@ -26,20 +24,3 @@ class Lane:
 
 def lacks_of(book: Book, commands: list[Command]) -> Lacks:
     """As `memory.lacks_of`."""
-
-class PostingRow:
-    """As `copy_format.PostingRow`."""
-
-    def __init__(self, ledger: str) -> None: ...
-    def encode(self, number: int, postings: list[Posting]) -> bytes: ...
-
-def follow(
-    row: PostingRow,
-    accounts: list[tuple[int, list[Posting]]],
-    rows: list[bytes],
-    sums: list[DaySum],
-) -> None:
-    """As `copy_format.follow`."""
-
-def balance_arrays(accounts: list[Account], expected: list[int]) -> list[str]:
-    """As `copy_format.balance_arrays`."""

@@ -30,9 +30,9 @@ from ledger_service.engine.merkle import Tree
 from ledger_service.engine.protocol import Refused
 from tests.ledger_book import NOW, open_book
 
-lane = pytest.importorskip(
-    "ledger_service.engine.lane", reason="takes a C compiler at installation"
-)
+TAKES = "takes a C compiler at installation"
+lane = pytest.importorskip("ledger_service.engine.lane", reason=TAKES)
+compiled_rows = pytest.importorskip("ledger_service.engine.rows", reason=TAKES)
 
 A, B, FROZEN, EURO = (
     "customer:1:wallet",
@@ -227,7 +227,7 @@ postings = st.lists(
 @given(st.lists(st.tuples(st.integers(1, 2**62), postings), max_size=5))
 def test_rows_of_what_follows_are_the_same(accounts: list[tuple[int, list[Any]]]) -> None:
     seen = []
-    for made in (lane, copy_format):
+    for made in (compiled_rows, copy_format):
         rows: list[bytes] = []
         sums: list[copy_format.DaySum] = []
         made.follow(made.PostingRow("simulated"), accounts, rows, sums)
@@ -245,4 +245,6 @@ def test_balances_are_the_same(moved: list[tuple[int, ...]]) -> None:
         for number, *of in moved
     ]
     expected = [account.number for account in accounts]
-    assert lane.balance_arrays(accounts, expected) == copy_format.balance_arrays(accounts, expected)
+    assert compiled_rows.balance_arrays(accounts, expected) == copy_format.balance_arrays(
+        accounts, expected
+    )
