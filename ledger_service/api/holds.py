@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ledger_service.api import hold_list, posting_bodies
+from ledger_service.api import posting_bodies
 from ledger_service.api.accounts import BATCH_MAX_BYTES
 from ledger_service.api.clocks import resolve_seq
 from ledger_service.api.command_items import CommandItem, CommandsBody, item_command
@@ -69,7 +69,7 @@ async def list_holds(
     ledger: str,
     _who: _Reader,
     request: Request,
-    state: hold_list.State | None = None,
+    state: hold_reads.State | None = None,
     account: str | None = None,
     before: Annotated[int, Query(ge=1, le=reads.LAST_SEQ)] = reads.LAST_SEQ,
     limit: Annotated[int, Query(ge=1, le=reads.PAGE_MAX)] = 100,
@@ -84,7 +84,7 @@ async def list_holds(
     number = None if account is None else await reads.number_of(pool, ledger, account)
     if account is not None and number is None:
         raise Problem("unknown_account")
-    page = await hold_list.find(
+    page = await hold_reads.find(
         pool, ledger, state=state, number=number, before=before, limit=limit
     )
     return {"holds": page.holds, "next_before": page.following}

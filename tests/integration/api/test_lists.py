@@ -11,8 +11,9 @@ import asyncpg
 import httpx
 import pytest
 
-from ledger_service.api import hold_list, rule_postings
+from ledger_service.api import rule_postings
 from ledger_service.contract.events import decode_journal, encode
+from ledger_service.engine import hold_reads
 from tests.ledger_api import Services, processes
 from tests.servers import LedgerDatabase
 
@@ -100,11 +101,13 @@ async def test_lists_lose_and_repeat_none(
         assert unknown.json()["code"] == "unknown_account"
         _rules_list_what_they_posted(http, monkeypatch)
         _any_event_is_read_by_who_may_see_proofs(http, holds[1])
-    monkeypatch.setattr(hold_list, "EXAMINED_MAX", 3)
+    monkeypatch.setattr(hold_reads, "EXAMINED_MAX", 3)
     connection = await asyncpg.connect(ledger_database.url("api"))
     found, before, looks = [], 2**62, 0
     while before is not None:
-        page = await hold_list.find(connection, "simulated", state="voided", before=before, limit=9)
+        page = await hold_reads.find(
+            connection, "simulated", state="voided", before=before, limit=9
+        )
         found += [hold["seq"] for hold in page.holds]
         before, looks = page.following, looks + 1
     await connection.close()
@@ -184,7 +187,7 @@ async def test_no_page_of_holds_looks_at_more_than_it_may(ledger_database: Ledge
     await connection.execute("vacuum analyze ledger.hold")
     for state in (None, "open", "voided", "expired"):
         for number in (None, 7, 9, 5):
-            sql, arguments = hold_list.question("simulated", state, number, 2**62, 100)
+            sql, arguments = hold_reads.question("simulated", state, number, 2**62, 100)
             for mode in ("force_custom_plan", "force_generic_plan"):
                 await connection.execute(f"set plan_cache_mode = {mode}")
                 explained = await connection.fetchval(
@@ -199,6 +202,8 @@ async def test_no_page_of_holds_looks_at_more_than_it_may(ledger_database: Ledge
                 examined = sum(
                     node["Actual Rows"] + node.get("Rows Removed by Filter", 0) for node in read
                 )
-                most = 200 if state in (None, "open") and number is None else hold_list.EXAMINED_MAX
+                most = (
+                    200 if state in (None, "open") and number is None else hold_reads.EXAMINED_MAX
+                )
                 assert examined <= most, (state, number, mode, examined)
     await connection.close()
