@@ -8,6 +8,7 @@ long at most. Sessions are looked up each time. A refusal to a known caller is o
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from typing import Any, Literal, NamedTuple
@@ -84,6 +85,11 @@ class KeyCache:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[str, tuple[float, Identity]] = OrderedDict()
+        self.renewing = asyncio.Lock()
+        """One key that was seen is looked up again at a time, for all who show it meanwhile."""
+
+    def __contains__(self, bearer: str) -> bool:
+        return bearer in self._seen
 
     def get(self, bearer: str) -> Identity | None:
         """The identity seen with `bearer` within KEY_CACHE_SECONDS."""
@@ -104,11 +110,17 @@ async def _identity(request: Request) -> Identity:
         raise Problem("unauthenticated", "Show a token: Authorization: Bearer <token>.")
     cache: KeyCache = request.app.state.keys
     identity = cache.get(bearer)
-    if identity is None:
-        async with request.app.state.pool.acquire() as connection:
-            identity = await identities.authenticate(connection, bearer)
-        if identity.kind == "key":
-            cache.put(bearer, identity)
+    if identity is None and bearer in cache:
+        async with cache.renewing:
+            return cache.get(bearer) or await _look_up(request, cache, bearer)
+    return identity or await _look_up(request, cache, bearer)
+
+
+async def _look_up(request: Request, cache: KeyCache, bearer: str) -> Identity:
+    async with request.app.state.pool.acquire() as connection:
+        identity = await identities.authenticate(connection, bearer)
+    if identity.kind == "key":
+        cache.put(bearer, identity)
     return identity
 
 

@@ -62,6 +62,28 @@ async def test_a_revoked_user_takes_sessions_and_held_keys_along(api: Api, monke
     assert (await sign_in(api, "operator", PASSWORD)).status_code == 401
 
 
+async def test_a_key_whose_time_is_over_is_looked_up_once_for_all_who_show_it(
+    api: Api, monkeypatch
+):
+    looked_up = []
+    authenticate = identities.authenticate
+
+    async def counting(connection, bearer):
+        looked_up.append(bearer)
+        return await authenticate(connection, bearer)
+
+    headers = {"Authorization": f"Bearer {api.keys['operator']}"}
+    assert (await api.http.get("/v1/me", headers=headers)).status_code == 200
+    monkeypatch.setattr(who.identities, "authenticate", counting)
+    monkeypatch.setattr(who, "KEY_CACHE_SECONDS", 0.0)
+    await api.http.get("/v1/me", headers=headers)
+    monkeypatch.setattr(who, "KEY_CACHE_SECONDS", 0.2)
+    await asyncio.sleep(0.2)
+    answers = await asyncio.gather(*(api.http.get("/v1/me", headers=headers) for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(looked_up) == 2
+
+
 async def test_guessing_locks_a_user_name_known_or_not(api: Api):
     await api.sign_in("analyst")
     for name in ("analyst", "nobody"):
