@@ -35,8 +35,9 @@ TAKEN_EVENTS = 200_000
 """Events that are kept; what comes after them is derived from the journal."""
 PAUSE_S = 0.05
 """After each step: what comes meanwhile is one step ..."""
-REST_S = 0.25
-"""... and so is what comes in so much more time, unless a read waits for some of it."""
+REST_S = 0.3
+"""... and so is what comes until so long after the step began, unless a read waits for some of it. A
+step that took as long, because there was much to write, is followed by the next at once."""
 IDLE_S = 1.0
 """After which the journal is asked for news that nobody handed over."""
 WAIT_S = 2.0
@@ -89,6 +90,7 @@ class Projector:
                 at = await step(connection, self._ledger)
                 while True:
                     self._news.clear()
+                    rested = time.monotonic() + REST_S
                     before, at = at, await self._go_on(connection, at)
                     if at == before and not self._taken:
                         await _within(IDLE_S, self._news)
@@ -96,7 +98,7 @@ class Projector:
                     await asyncio.sleep(PAUSE_S)
                     if at >= self._wanted:
                         self._asked.clear()
-                        await _within(REST_S, self._asked)
+                        await _within(rested - time.monotonic(), self._asked)
             except Exception as error:  # noqa: BLE001 - whatever it is, reads wait until it goes on
                 log.warning("projector.surprised", ledger=self._ledger, error=type(error).__name__)
                 await asyncio.sleep(1)

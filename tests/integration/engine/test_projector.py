@@ -114,6 +114,7 @@ async def test_what_is_not_handed_over_is_derived_and_nothing_is_counted_twice(
     """Half of the batches are handed over, some of them twice, while another one follows too."""
     monkeypatch.setattr(projector, "PAUSE_S", 0.001)
     monkeypatch.setattr(projector, "IDLE_S", 0.01)
+    monkeypatch.setattr(projector, "WAIT_S", 30)  # steps of one event are many
     choose = random.Random(3)
     async with (
         following(ledger_database) as one,
