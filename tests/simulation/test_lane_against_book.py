@@ -187,8 +187,16 @@ def test_limits_are_the_same_to_the_last_unit() -> None:
         post(key, legs_of((A, -amount), ("bank:fbo", amount)), {})
         for key, amount in enumerate(moves)
     ]
+    asked.append(post(7, legs_of((A, 1), ("bank:fbo", -1)), {}))
+    asked.append(post(8, legs_of((A, -60), ("bank:fbo", 60)), {}))
+    asked.append(post(9, legs_of((A, 40), (A, 40), ("bank:fbo", -80)), {}))
     drafts = carry_out([(asked, False)], lane.Lane)[1][0][0]
-    assert [isinstance(draft, Refused) for draft in drafts] == [False, False, True] * 2
+    assert [isinstance(draft, Refused) for draft in drafts] == [
+        *[False, False, True] * 2,
+        True,
+        False,
+        True,
+    ]
     assert carry_out([(asked, False)], lane.Lane) == carry_out([(asked, False)], None)
 
 
