@@ -93,10 +93,7 @@ class Tree:
 
 def _parents(row: Sequence[bytes]) -> list[bytes]:
     """The nodes above a row of hashes, two by two; an odd one at the end has none."""
-    return [
-        sha256(b"\x01" + left + right).digest()
-        for left, right in zip(row[::2], row[1::2], strict=False)
-    ]
+    return [node_hash(left, right) for left, right in zip(row[::2], row[1::2], strict=False)]
 
 
 def edge_ranges(size: int) -> list[tuple[int, int]]:
