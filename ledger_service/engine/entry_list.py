@@ -139,7 +139,7 @@ _VALUE_DATED = """
     select effective_date, past, until
       from day cross join (
              select $3::bigint as past, least($4, (select past from span)) as until
-             union all select until, $4 from span) as recorded
+             union all select greatest($3, until), $4 from span) as recorded
      where effective_date is not null and past < until),
   share as materialized (select greatest($13::bigint / greatest(count(*), 1), 1) as size from part),
   beside as materialized (

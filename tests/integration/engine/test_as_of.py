@@ -249,8 +249,8 @@ def filters(events: Sequence[JournalEvent]) -> st.SearchStrategy[Filters]:
         metadata=pairs.map(tuple),
         effective_from=moments,
         effective_to=moments,
-        after_seq=st.sampled_from([0, 0, len(events) // 3]),
-        until_seq=st.sampled_from([2**63 - 1, len(events) * 2 // 3]),
+        after_seq=st.sampled_from([0, 0, len(events) // 3, len(events) * 2 // 3]),
+        until_seq=st.sampled_from([2**63 - 1, len(events) // 3, len(events) * 2 // 3]),
     )
 
 
@@ -335,8 +335,8 @@ def entry_filters(events: Sequence[JournalEvent]) -> st.SearchStrategy[entry_lis
         most=st.sampled_from([None, None, 7, 100]),
         first_day=st.sampled_from(sorted(ahead)) | maybe_day if ahead else maybe_day,
         last_day=maybe_day,
-        after_seq=st.sampled_from([0, 0, len(events) // 3]),
-        until_seq=st.sampled_from([2**63 - 1, len(events) * 2 // 3]),
+        after_seq=st.sampled_from([0, 0, len(events) // 3, len(events) * 2 // 3]),
+        until_seq=st.sampled_from([2**63 - 1, len(events) // 3, len(events) * 2 // 3]),
     )
 
 
@@ -485,3 +485,37 @@ def test_what_was_backdated_into_two_days_comes_newest_first_though_a_page_looks
         return found
 
     assert run(ask) == [event.seq for event in reversed(events[:-1])]
+
+
+def test_what_was_backdated_before_the_recorded_range_asked_for_is_not_found(
+    run: Run, ledger_database: LedgerDatabase
+) -> None:
+    """Though it counts on the days asked for, which were over before that range begins."""
+    opening = list(ledger_events.opening("simulated", 2))
+    first = len(opening) + 1
+    payer, payee = (ledger_events.customer(number) for number in range(2))
+    events = [
+        msgspec.structs.replace(
+            ledger_events.posting(
+                "simulated", seq, "transfer", debit=payer, credit=payee, amount=5,
+                effective_at="2026-07-01T14:00:00.000000Z", effective_date="2026-07-01",
+                business_date="2026-07-01",
+            ),
+            recorded_at="2026-07-02T14:00:00.000000Z",
+        )
+        for seq in range(first, first + 3)
+    ]  # fmt: skip
+    dated_histories.store(ledger_database.owner_url, [*opening, *events])
+    number = next(e.seq for e in opening if isinstance(e, AccountOpened) and e.account == payer)
+    wanted = entry_list.Filters(last_day=dt.date(2026, 7, 1), after_seq=first + 1)
+
+    async def ask(connection: asyncpg.Connection) -> list[int]:
+        await stand_at(connection, "simulated", 0)
+        await follow(connection, "simulated", first + 2)
+        page = await entry_list.find(
+            connection, "simulated", number, wanted,
+            before=entry_list.LAST_SEQ, limit=10, head=first + 2,
+        )  # fmt: skip
+        return [row["seq"] for row in page.rows]
+
+    assert run(ask) == [first + 2]
