@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Iterator
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import httpx
@@ -75,7 +76,8 @@ def console(
 
 
 def day(ago: int) -> str:
-    return (dt.datetime.now(dt.UTC) - dt.timedelta(days=ago)).date().isoformat()
+    today = dt.datetime.now(ZoneInfo("America/New_York")).date()
+    return (today - dt.timedelta(days=ago)).isoformat()
 
 
 def entries(debited: str, credited: str, amount: int, currency: str = "USD") -> list[dict]:

@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Iterator
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import psycopg
@@ -211,7 +212,9 @@ def _refused_among_others(http: httpx.Client, correction: dict[str, Any]) -> Non
 
 
 def days_ago(count: int) -> str:
-    return (dt.datetime.now(dt.UTC) - dt.timedelta(days=count)).date().isoformat()
+    """Counted in the ledger's time zone: in the first hours of UTC its yesterday is not over."""
+    today = dt.datetime.now(ZoneInfo(LEDGER["time_zone"])).date()
+    return (today - dt.timedelta(days=count)).isoformat()
 
 
 def test_a_month_is_closed_corrected_closed_reopened(services: Services) -> None:
