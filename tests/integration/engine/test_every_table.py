@@ -136,7 +136,9 @@ CHANGES = [
         "4, 2026-01-01",
     ),
     Change(
-        "ledger.value_dated_entry", "update ledger.value_dated_entry set amount = 7", "2026-06-30"
+        "ledger.value_dated_entry",
+        "update ledger.value_dated_entry set amount = 7 where effective_date = '2026-06-30'",
+        "2026-06-30",
     ),
     Change("ledger.transaction", "update ledger.transaction set kind = 'fee' where seq = 77", "77"),
     Change(
