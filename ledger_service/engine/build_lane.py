@@ -1,4 +1,4 @@
-"""Compiles the lane (`lane.pyx`, `rows.pyx`) when the package is installed, if a C compiler is there.
+"""Compiles the lane (`plain.pyx`, `lane.pyx`, `rows.pyx`) when the package is installed, if a C compiler is there.
 
 Cython writes C and the compiler makes libraries beside the sources, in an editable installation too.
 Without a compiler, or without Python's headers, the installation goes on and says so: the book then
@@ -18,7 +18,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _ROOM = Path("ledger_service", "engine")
-_SOURCES = ("lane.pyx", "rows.pyx")
+_SOURCES = ("plain.pyx", "lane.pyx", "rows.pyx")
 
 
 class LaneBuildHook(BuildHookInterface[Any]):

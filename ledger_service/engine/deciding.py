@@ -44,7 +44,7 @@ _TURN_S = 0.002
 class Submission(msgspec.Struct, eq=False):
     """What one request asks, and the promise of its answer."""
 
-    commands: list[Command]
+    commands: Sequence[Command]
     linked: bool
     deadline: float
     """On the monotonic clock."""
@@ -56,7 +56,11 @@ class Submission(msgspec.Struct, eq=False):
     stands_alone: bool = False
 
     def __post_init__(self) -> None:
-        self.stands_alone = len(self.commands) == 1 and _is_exclusive(self.commands[0])
+        self.stands_alone = (
+            len(self.commands) == 1
+            and not fast.are_plain(self.commands)
+            and _is_exclusive(self.commands[0])
+        )
 
     @property
     def is_exclusive(self) -> bool:

@@ -22,5 +22,5 @@ class Lane:
         """Carry out commands from `start` on while they are plain, none past `until`; their verdicts
         come to `drafts`. Gives the place of the first that is left."""
 
-def lacks_of(book: Book, commands: list[Command]) -> Lacks:
-    """As `memory.lacks_of`."""
+def lacks_of(book: Book, asked: list[Sequence[Command]]) -> Lacks:
+    """As `memory.lacks_of` of all commands of several requests."""

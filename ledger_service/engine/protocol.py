@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
 
 from ledger_service.domain.commands import Command
+from ledger_service.engine import fast
 
 log = structlog.get_logger()
 
@@ -61,12 +63,15 @@ class Possible(msgspec.Struct, frozen=True, array_like=True, tag=4):
 Verdict = Committed | Refused | Unknown | Possible
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True):
+Commands = TypeVar("Commands", bound=Sequence[Any])
+
+
+class Request(msgspec.Struct, Generic[Commands], frozen=True, array_like=True):
     """Commands for one ledger, to be decided in order and at once."""
 
     number: int
     ledger: str
-    commands: list[Command]
+    commands: Commands
     linked: bool
     deadline_ms: int
     """How long the caller waits from now on."""
@@ -83,11 +88,25 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-decode_request = msgspec.msgpack.Decoder(Request).decode
+_decode_request = msgspec.msgpack.Decoder(Request[list[msgspec.Raw]]).decode
 decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
-def frame(message: Request | Reply) -> bytes:
+def decode_request(raw: bytes) -> Request[Sequence[Command]]:
+    """A request. Errors: msgspec.ValidationError, msgspec.DecodeError."""
+    found = _decode_request(raw)
+    return Request(
+        found.number,
+        found.ledger,
+        fast.commands_of(found.commands),
+        found.linked,
+        found.deadline_ms,
+        found.in_doubt,
+        found.with_events,
+    )
+
+
+def frame(message: Request[Any] | Reply) -> bytes:
     """A message with its length before it."""
     buffer = bytearray(4)
     _encoder.encode_into(message, buffer, 4)
@@ -140,7 +159,7 @@ class End(asyncio.Protocol):
             self.transport.abort()
         del received[:start]
 
-    def send(self, message: Request | Reply) -> None:
+    def send(self, message: Request[Any] | Reply) -> None:
         """Send a message with all others of this moment; nothing where the line is closed."""
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)

@@ -7,39 +7,22 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
 cdef extern from "Python.h":
-    bint PyUnicode_IS_COMPACT_ASCII(object)
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) except NULL
 
-cdef enum:
-    TEXT = 256  # the longest text that is put
 
-
-cdef inline char* put(char* at, bytes content) noexcept:
-    memcpy(at, PyBytes_AS_STRING(content), PyBytes_GET_SIZE(content))
-    return at + PyBytes_GET_SIZE(content)
-
-
-cdef inline char* put_text(char* at, object text) except? NULL:
-    """The text as it stands in JSON; NULL where JSON would write it otherwise, or it is long."""
-    cdef Py_ssize_t size, i
-    cdef const char* chars
-    cdef unsigned char sign
-    if not PyUnicode_IS_COMPACT_ASCII(text):
-        return NULL
-    chars = PyUnicode_AsUTF8AndSize(text, &size)
-    if size > TEXT:
-        return NULL
-    for i in range(size):
-        sign = chars[i]
-        if sign < 32 or sign == c'"' or sign == c'\\':
-            return NULL
-        at[i] = sign
+cdef inline char* put_chars(char* at, const char* chars, Py_ssize_t size) noexcept:
+    memcpy(at, chars, size)
     return at + size
 
 
-cdef inline char* put_field(char* at, bytes before, object text) except? NULL:
-    """What stands before a text, and the text; NULL as `put_text`, or where `at` is it already."""
-    return NULL if at == NULL else put_text(put(at, before), text)
+cdef inline char* put(char* at, bytes content) noexcept:
+    return put_chars(at, PyBytes_AS_STRING(content), PyBytes_GET_SIZE(content))
+
+
+cdef inline char* put_string(char* at, object text) except NULL:
+    cdef Py_ssize_t size
+    cdef const char* chars = PyUnicode_AsUTF8AndSize(text, &size)
+    return put_chars(at, chars, size)
 
 
 cdef inline char* put_hex(char* at, bytes content) noexcept:
@@ -83,6 +66,4 @@ cdef inline char* put_column(char* at, object value) except NULL:
     if value is None:
         return put_big(at, 0xffffffff, 4)
     chars = PyUnicode_AsUTF8AndSize(value, &size)
-    at = put_big(at, size, 4)
-    memcpy(at, chars, size)
-    return at + size
+    return put_chars(put_big(at, size, 4), chars, size)

@@ -294,8 +294,7 @@ class LedgerWriter:
             originals=limits.originals,
             committed=self.committed_seq,
         )
-        commands = [command for submission in submissions for command in submission.commands]
-        lacks = fast.lacks_of(book, commands)
+        lacks = fast.lacks_of(book, [submission.commands for submission in submissions])
         if lacks.accruals and commit is not None:
             await commit  # days are summed where the book stands, or entries would be missed
         await store.load(held.loading, book, lacks)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -32,6 +34,7 @@ from tests.ledger_book import NOW, open_book
 
 TAKES = "takes a C compiler at installation"
 lane = pytest.importorskip("ledger_service.engine.lane", reason=TAKES)
+plain = pytest.importorskip("ledger_service.engine.plain", reason=TAKES)
 compiled_rows = pytest.importorskip("ledger_service.engine.rows", reason=TAKES)
 
 A, B, FROZEN, EURO = (
@@ -57,7 +60,7 @@ def legs_of(*legs: tuple[str, int]) -> list[Entry]:
 
 names = st.sampled_from(ACCOUNTS[:4])
 money = st.sampled_from(("1", "1", "5", "50", "99", "100"))
-plain = st.one_of(
+transfers = st.one_of(
     st.builds(transfer, names, names, money),
     st.builds(transfer, st.just(A), st.just(B), money),
     st.builds(transfer, st.just(B), st.just(A), money),
@@ -76,7 +79,7 @@ odd_entries = st.one_of(
 )
 contexts = st.builds(
     Context,
-    st.sampled_from(("ach", "internal", "pigeon")),
+    st.sampled_from(("ach", "internal")),
     st.sampled_from((None, "pty_1", "mü", 'a"b', "123456789")),
     counterparty_country=st.sampled_from((None, "US", "Utah")),
     rail_reference=st.sampled_from((None, "R/1", "4111 1111 1111 1111")),
@@ -114,7 +117,7 @@ def post(key: int, entries: list[Entry], oddity: dict[str, Any]) -> PostTransact
     return post_transaction("simulated", str(key), **{**ordinary, **oddity})
 
 
-posts = st.builds(post, st.integers(1, 60), plain, st.one_of(st.just({}), st.just({}), odd))
+posts = st.builds(post, st.integers(1, 60), transfers, st.one_of(st.just({}), st.just({}), odd))
 others: st.SearchStrategy[Command] = st.one_of(
     st.just(OpenAccount("customer:5:wallet", "USD", "usr_1")),
     st.just(SoftClosePeriod("2026-06-25", "usr_1")),
@@ -144,6 +147,11 @@ PARTS = ("_book", "_tree", "transaction_row")
 """Of a batch, what is no row."""
 
 
+def arrived(commands: list[Command]) -> Sequence[Command]:
+    """As they come over the line."""
+    return fast.commands_of([msgspec.Raw(msgspec.msgpack.encode(one)) for one in commands])
+
+
 def carry_out(asked: list[tuple[list[Command], bool]], compiled: Any) -> list[Any]:
     """All that a writer would see of each submission, one batch for each."""
     book, tree, seen = open_book(A, B, FROZEN, "bank:fbo", floor="-100"), Tree(), []
@@ -153,8 +161,9 @@ def carry_out(asked: list[tuple[list[Command], bool]], compiled: Any) -> list[An
         for number, (commands, with_events) in enumerate(asked):
             batch = Batch(book, tree)
             answer = asyncio.get_running_loop().create_future()
+            of_one = arrived(commands) if compiled else commands
             submission = Submission(
-                commands,
+                of_one,
                 linked=False,
                 deadline=time.monotonic() + 60,
                 in_doubt=False,
@@ -162,7 +171,7 @@ def carry_out(asked: list[tuple[list[Command], bool]], compiled: Any) -> list[An
                 answer=answer,
             )
             now = NOW + dt.timedelta(seconds=number)
-            lacks = lane.lacks_of(book, commands) if compiled else memory.lacks_of(book, commands)
+            lacks = lane.lacks_of(book, [of_one]) if compiled else memory.lacks_of(book, commands)
             seen.append(lacks)
             drafts = await decide_all(book, batch, [submission], now)
             seen.append([drafts, batch.balance_arrays(), batch.hold_rows(), batch.grow()])
@@ -179,6 +188,31 @@ def carry_out(asked: list[tuple[list[Command], bool]], compiled: Any) -> list[An
 @given(submissions)
 def test_the_lane_does_what_the_book_does(asked: list[tuple[list[Command], bool]]) -> None:
     assert carry_out(asked, lane.Lane) == carry_out(asked, None)
+
+
+changes = st.lists(
+    st.tuples(st.integers(0, 400), st.integers(0, 255), st.sampled_from(("put", "insert", "cut"))),
+    max_size=2,
+)
+
+
+@settings(max_examples=500)
+@given(posts, changes)
+def test_what_is_read_in_place_is_what_the_protocol_says(
+    command: PostTransaction, damage: list[tuple[int, int, str]]
+) -> None:
+    """Also of a message that is damaged: the same command, or refused by both."""
+    raw = bytearray(msgspec.msgpack.encode(command))
+    for place, byte, how in damage:
+        at = place % (len(raw) + 1)
+        raw[at : at + (how != "insert")] = b"" if how == "cut" else bytes([byte])
+    try:
+        expected = [msgspec.msgpack.decode(bytes(raw), type=Command)]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
+            plain.Commands([msgspec.Raw(bytes(raw))])
+    else:
+        assert list(plain.Commands([msgspec.Raw(bytes(raw))])) == expected
 
 
 def test_limits_are_the_same_to_the_last_unit() -> None:
@@ -203,7 +237,7 @@ def test_limits_are_the_same_to_the_last_unit() -> None:
 def test_the_lane_takes_what_is_plain_itself() -> None:
     book = open_book(A, B)
     batch, drafts = Batch(book, Tree()), []
-    plain: list[Command] = [
+    taken: list[Command] = [
         post_transaction(
             "simulated", str(number), kind="transfer", entries=transfer(A, B, "5"), actor="key_1",
             context=Context("ach", "pty_1", None, "US", "REF 1"), metadata={"invoice": "1"},
@@ -214,10 +248,10 @@ def test_the_lane_takes_what_is_plain_itself() -> None:
     refused = post_transaction(
         "simulated", "4", kind="transfer", entries=transfer(A, A, "0"), actor="k"
     )
-    taken = lane.Lane(book, batch, NOW).take(
-        [*plain, refused, *plain], 0, 7, with_events=True, drafts=drafts
+    place = lane.Lane(book, batch, NOW).take(
+        arrived([*taken, refused, *taken]), 0, 7, with_events=True, drafts=drafts
     )
-    assert (taken, len(drafts), len(batch.raws)) == (3, 3, 3)
+    assert (place, len(drafts), len(batch.raws)) == (3, 3, 3)
 
 
 postings = st.lists(
