@@ -16,7 +16,7 @@ from ledger_service.domain.approval import (
     reopening_content,
     reversal_content,
 )
-from ledger_service.domain.idempotency import content_hash, key_digest
+from ledger_service.domain.idempotency import Sha256, content_hash, key_digest
 from ledger_service.domain.rule_commands import (
     AccrueInterest,
     CapitalizeInterest,
@@ -65,8 +65,8 @@ class ChangeAccount(msgspec.Struct, frozen=True, array_like=True, tag="change_ac
 class PostTransaction(msgspec.Struct, frozen=True, array_like=True, tag="post", gc=False):
     """Move money. `digest` is `key_digest`, `request_hash` the `content_hash` of the rest."""
 
-    digest: bytes
-    request_hash: bytes
+    digest: Sha256
+    request_hash: Sha256
     kind: str
     entries: list[Entry]
     actor: str
@@ -87,8 +87,8 @@ class PostTransaction(msgspec.Struct, frozen=True, array_like=True, tag="post", 
 class ReverseTransaction(msgspec.Struct, frozen=True, array_like=True, tag="reverse"):
     """Undo a transaction, wholly or in part, by swapped entries; consumes an approval."""
 
-    digest: bytes
-    request_hash: bytes
+    digest: Sha256
+    request_hash: Sha256
     reverses: int
     approval: str
     actor: str
@@ -104,8 +104,8 @@ class ReverseTransaction(msgspec.Struct, frozen=True, array_like=True, tag="reve
 class PlaceHold(msgspec.Struct, frozen=True, array_like=True, tag="place_hold", gc=False):
     """Set money aside until it is captured, voided, or `expires_at`."""
 
-    digest: bytes
-    request_hash: bytes
+    digest: Sha256
+    request_hash: Sha256
     kind: str
     entries: list[Entry]
     actor: str
@@ -120,8 +120,8 @@ class PlaceHold(msgspec.Struct, frozen=True, array_like=True, tag="place_hold", 
 class CaptureHold(msgspec.Struct, frozen=True, array_like=True, tag="capture_hold", gc=False):
     """Post what was set aside, wholly or in part."""
 
-    digest: bytes
-    request_hash: bytes
+    digest: Sha256
+    request_hash: Sha256
     hold: int
     actor: str
     amount: str | None = None
@@ -138,8 +138,8 @@ class CaptureHold(msgspec.Struct, frozen=True, array_like=True, tag="capture_hol
 class VoidHold(msgspec.Struct, frozen=True, array_like=True, tag="void_hold", gc=False):
     """Release what is left of a hold."""
 
-    digest: bytes
-    request_hash: bytes
+    digest: Sha256
+    request_hash: Sha256
     hold: int
     reason: str
     actor: str

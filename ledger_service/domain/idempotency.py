@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import msgspec
 
+Sha256 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 _CANONICAL = msgspec.msgpack.Encoder(order="sorted")
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from ledger_service.contract.rules import DayCount, Part, Rounding, Tier, Tiering
-from ledger_service.domain.idempotency import content_hash, key_digest
+from ledger_service.domain.idempotency import Sha256, content_hash, key_digest
 
 
 class DeclareCurrency(msgspec.Struct, frozen=True, array_like=True, tag="declare_currency"):
@@ -54,8 +54,8 @@ class WithdrawRule(msgspec.Struct, frozen=True, array_like=True, tag="withdraw_r
 class ChargeFee(msgspec.Struct, frozen=True, array_like=True, tag="charge"):
     """Post what a fee's rule asks of an amount, on an account."""
 
-    digest: bytes
-    request_hash: bytes
+    digest: Sha256
+    request_hash: Sha256
     rule: str
     account: str
     actor: str
@@ -74,8 +74,8 @@ class AccrueInterest(msgspec.Struct, frozen=True, array_like=True, tag="accrue")
     nothing in it.
     """
 
-    digest: bytes
-    request_hash: bytes
+    digest: Sha256
+    request_hash: Sha256
     rule: str
     account: str
     through: str
@@ -89,8 +89,8 @@ class AccrueInterest(msgspec.Struct, frozen=True, array_like=True, tag="accrue")
 class CapitalizeInterest(msgspec.Struct, frozen=True, array_like=True, tag="capitalize"):
     """Move what has accrued, and is posted, to the account that bore it."""
 
-    digest: bytes
-    request_hash: bytes
+    digest: Sha256
+    request_hash: Sha256
     rule: str
     account: str
     actor: str

@@ -12,9 +12,9 @@ from ledger_service.domain.commands import Command
 try:
     from ledger_service.engine.lane import Lane, lacks_of
     from ledger_service.engine.plain import Commands
-    from ledger_service.engine.rows import PostingRow, balance_arrays, follow
+    from ledger_service.engine.rows import PostingRow, array, balance_arrays, follow
 except ImportError:
-    from ledger_service.engine.copy_format import PostingRow, balance_arrays, follow
+    from ledger_service.engine.copy_format import PostingRow, array, balance_arrays, follow
 
     Lane = Commands = None
     """Without it the book decides everything."""
@@ -37,4 +37,13 @@ def are_plain(commands: Sequence[Command]) -> bool:
     return Commands is not None and isinstance(commands, Commands) and commands.are_plain
 
 
-__all__ = ["Lane", "PostingRow", "are_plain", "balance_arrays", "commands_of", "follow", "lacks_of"]
+__all__ = [
+    "Lane",
+    "PostingRow",
+    "are_plain",
+    "array",
+    "balance_arrays",
+    "commands_of",
+    "follow",
+    "lacks_of",
+]

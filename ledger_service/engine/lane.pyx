@@ -52,6 +52,7 @@ cdef extern from *:
 
 cdef enum:
     EXTRAS = 8192  # bytes that a context or metadata may take
+    DIGEST = 32
 
 cdef object _sha256 = hashlib.sha256
 cdef object _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -197,7 +198,7 @@ cdef class Lane:
         leaf_hash = _sha256(PyBytes_FromStringAndSize(_event, at - _event)).digest()
 
         number, digest = seq, <object>post.digest
-        request_hash = PyBytes_FromStringAndSize(post.request_hash.chars, post.request_hash.size)
+        request_hash = PyBytes_FromStringAndSize(post.request_hash, DIGEST)
         self._keys[digest] = (number, request_hash)
         self._types.append(_type)
         self._raws.append(raw)

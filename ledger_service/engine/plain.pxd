@@ -26,7 +26,8 @@ cdef struct Post:
     PyObject* digest
     PyObject* context  # NULL: the plain one
     PyObject* metadata  # NULL: none
-    Text request_hash, kind, actor, request_id, effective_at, currency
+    const char* request_hash
+    Text kind, actor, request_id, effective_at, currency
     Py_ssize_t first_leg
     int legs  # 0: it is not plain
 

@@ -25,7 +25,7 @@ cdef extern from *:
 
 cdef enum:
     ENTRIES = 15  # the most that a plain posting has
-    DIGEST = 32
+    DIGEST = 32  # bytes, as of a request's hash
     HEAD = 8
 
 cdef object _decode = msgspec.msgpack.Decoder(Command).decode
@@ -34,6 +34,7 @@ cdef object _decode_metadata = msgspec.msgpack.Decoder(dict[str, str]).decode
 
 # Fifteen fields, of which the tag is one; then a digest. Entries follow the protocol's order of fields.
 cdef const char* _HEAD = b"\x9f\xa4post\xc4\x20"
+cdef const char* _BYTES = b"\xc4\x20"
 cdef const char* _IMPOSED = b"\xc2"
 cdef const char* _REST = b"\xc2\xc0\xc0\xc0"  # dry_run, corrects, approval, rate: none of them
 
@@ -167,13 +168,12 @@ cdef class Commands:
         cdef const char* behind
         cdef int legs
         at = _expect(at, end, _HEAD, HEAD)
-        if at == NULL or end - at < DIGEST + 2:
+        if at == NULL or end - at < DIGEST:
             return 0
-        digest, at = at, at + DIGEST
-        post.request_hash.chars, post.request_hash.size = at + 2, <unsigned char>at[1]
-        if <unsigned char>at[0] != 0xc4 or end - at - 2 < post.request_hash.size:
+        digest, at = at, _expect(at + DIGEST, end, _BYTES, 2)
+        if at == NULL or end - at < DIGEST:
             return 0
-        at = _text(at + 2 + post.request_hash.size, end, &post.kind)
+        post.request_hash, at = at, _text(at + DIGEST, end, &post.kind)
         post.first_leg = self.leg_count
         legs = self._read_legs(post, &at, end)
         context = _text_or_nothing(_text(at, end, &post.actor), end, &post.effective_at)

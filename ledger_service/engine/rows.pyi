@@ -15,5 +15,8 @@ def follow(
 ) -> None:
     """As `copy_format.follow`."""
 
+def array(numbers: list[int]) -> str:
+    """As `copy_format.array`."""
+
 def balance_arrays(accounts: list[Account], expected: list[int]) -> list[str]:
     """As `copy_format.balance_arrays`."""

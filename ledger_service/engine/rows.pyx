@@ -83,7 +83,7 @@ def follow(PostingRow row, list accounts, list rows, list sums):
             sums += [(number, of_day, *moved) for of_day, moved in by_day.items()]
 
 
-cdef str _array(list numbers):
+cpdef str array(list numbers):
     """As `copy_format.array`."""
     cdef Py_ssize_t size = len(numbers), place
     cdef char* room = <char*>malloc(21 * size + 2)
@@ -123,6 +123,6 @@ def balance_arrays(list accounts, list expected):
         pending_debits.append(account.pending_debits)
         pending_credits.append(account.pending_credits)
     return [
-        _array(numbers), _array(expected), _array(versions), _array(debits), _array(credits_),
-        _array(pending_debits), _array(pending_credits),
+        array(numbers), array(expected), array(versions), array(debits), array(credits_),
+        array(pending_debits), array(pending_credits),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.memory import Lacks, absent
-from ledger_service.engine import accruals, failpoints, stops
+from ledger_service.engine import accruals, failpoints, fast, stops
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.closing import books_of
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree
@@ -47,6 +48,11 @@ async def create_head(connection: Connection, ledger: str) -> None:
         ledger,
         EMPTY_ROOT,
     )
+
+
+async def epoch_of(connection: Connection, ledger: str) -> int:
+    """The epoch of whoever took the ledger over last, or stopped it."""
+    return await connection.fetchval("select epoch from ledger.head where ledger = $1", ledger)
 
 
 async def take_over(
@@ -111,7 +117,7 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
         book.closings[through] = await books_of(connection, book, through)
     if lacks.digests:
         for row in await connection.fetch(
-            "select * from ledger.find_keys($1)", list(lacks.digests)
+            "select * from ledger.find_keys($1)", b"".join(lacks.digests)
         ):
             book.keys[row["digest"]] = row["seq"], row["request_hash"]
     if lacks.accounts:
@@ -252,10 +258,12 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
     failpoints.reach("commit.after_commit")
 
 
+_POSTED = "transaction.posted"
 _COMMIT = (
-    "select ledger.commit_batch($1, $2, $3, $4, $5, $6::text::timestamptz, $7, $8, $9, $10, $11, "
-    "$12, $13::text::bigint[], $14::text::bigint[], $15::text::bigint[], $16::text::numeric[], "
-    "$17::text::numeric[], $18::text::numeric[], $19::text::numeric[])"
+    "select ledger.commit_batch($1, $2, $3, $4, $5, $6::text::timestamptz, $7, $8, "
+    "$9::text::integer[], $10, $11, $12::text::bigint[], $13, $14::text::bigint[], "
+    "$15::text::bigint[], $16::text::bigint[], $17::text::numeric[], $18::text::numeric[], "
+    "$19::text::numeric[], $20::text::numeric[])"
 )
 
 
@@ -270,12 +278,13 @@ async def _write(connection: Connection, rows: Rows, epoch: int) -> None:
         batch.last_seq,
         rows.root,
         batch.recorded_at,
-        batch.types,
-        batch.raws,
-        batch.leaf_hashes,
-        batch.digests,
-        batch.key_seqs,
-        batch.request_hashes,
+        None if batch.types.count(_POSTED) == len(batch.types) else batch.types,
+        b"".join(batch.raws),
+        fast.array(list(itertools.accumulate(map(len, batch.raws)))),
+        b"".join(batch.leaf_hashes),
+        b"".join(batch.digests),
+        None if len(batch.digests) == len(batch.raws) else fast.array(batch.key_seqs),
+        b"".join(batch.request_hashes),
         *rows.balances,
     )
     if not is_ours:

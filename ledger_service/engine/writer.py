@@ -202,10 +202,13 @@ class LedgerWriter:
         self._wake.clear()
         connection = await self._connect()
         try:
-            if not await stops.resume_if_approved(connection, self.ledger):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1):
-                        await self._wake.wait()
+            if await stops.resume_if_approved(connection, self.ledger):
+                # the stop has raised it: what is queued from now on was asked of nobody else
+                self.epoch = await store.epoch_of(connection, self.ledger)
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._wake.wait()
         finally:
             connection.terminate()
 
