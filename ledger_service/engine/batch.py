@@ -127,10 +127,9 @@ class Batch:
                 known[name] = versions[name] if versions else account.version
             amount = int(entry.amount)
             posting = seq, number, amount if entry.side == "debit" else -amount, day
-            if account.number in postings:
-                postings[account.number].append(posting)
-            else:
-                postings[account.number] = [posting]
+            if account.number not in postings:
+                postings[account.number] = fast.Postings()
+            postings[account.number].append(posting)
         if event.reverses is not None:
             self.records["reversal"].append((self.ledger, event.reverses, event.seq))
         if event.captures is not None:

@@ -50,6 +50,12 @@ def day_number(day: str) -> int:
 
 
 @functools.lru_cache(maxsize=4096)
+def day_text(number: int) -> str:
+    """The day that PostgreSQL counts so."""
+    return dt.date.fromordinal(number + _EPOCH.toordinal()).isoformat()
+
+
+@functools.lru_cache(maxsize=4096)
 def microseconds(moment: str) -> int:
     """A moment, in RFC 3339, as PostgreSQL counts it: microseconds since 2000."""
     return (dt.datetime.fromisoformat(moment) - _EPOCH_MOMENT) // dt.timedelta(microseconds=1)
@@ -118,11 +124,16 @@ def follow(
     """Add the rows of accounts' posting lists to `rows`, and their day sums to `sums`."""
     for number, postings in accounts:
         rows.append(row.encode(number, postings))
-        by_day: dict[str, tuple[int, int]] = {}
-        for _, _, amount, day in postings:
-            debits, credits_ = by_day.get(day, (0, 0))
-            by_day[day] = (debits + amount, credits_) if amount > 0 else (debits, credits_ - amount)
-        sums += [(number, day, *moved) for day, moved in by_day.items()]
+        sums += day_sums(number, postings)
+
+
+def day_sums(number: int, postings: Iterable[Posting]) -> list[DaySum]:
+    """What an account's entries come to on each day, in the order in which days come first."""
+    by_day: dict[str, tuple[int, int]] = {}
+    for _, _, amount, day in postings:
+        debits, credits_ = by_day.get(day, (0, 0))
+        by_day[day] = (debits + amount, credits_) if amount > 0 else (debits, credits_ - amount)
+    return [(number, day, *moved) for day, moved in by_day.items()]
 
 
 def stream(rows: Iterable[bytes]) -> bytearray:

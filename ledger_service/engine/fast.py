@@ -12,10 +12,11 @@ from ledger_service.domain.commands import Command
 try:
     from ledger_service.engine.lane import Lane, lacks_of
     from ledger_service.engine.plain import Commands
-    from ledger_service.engine.rows import PostingRow, array, balance_arrays, follow
+    from ledger_service.engine.rows import PostingRow, Postings, array, balance_arrays, follow
 except ImportError:
-    from ledger_service.engine.copy_format import PostingRow, array, balance_arrays, follow
+    from ledger_service.engine.copy_format import Posting, PostingRow, array, balance_arrays, follow
 
+    Postings = list[Posting]
     Lane = Commands = None
     """Without it the book decides everything."""
 
@@ -40,6 +41,7 @@ def are_plain(commands: Sequence[Command]) -> bool:
 __all__ = [
     "Lane",
     "PostingRow",
+    "Postings",
     "are_plain",
     "array",
     "balance_arrays",

@@ -21,6 +21,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.stdlib cimport malloc
 
 from ledger_service.engine.plain cimport Commands, Leg, Post, Text, is_text
+from ledger_service.engine.rows cimport Postings
 from ledger_service.engine.put cimport (
     PyUnicode_AsUTF8AndSize,
     put,
@@ -36,7 +37,7 @@ from ledger_service.domain import memory, transaction
 from ledger_service.domain.account import Account
 from ledger_service.domain.decisions import When, when_it_counts
 from ledger_service.domain.limits import check_limits
-from ledger_service.engine.copy_format import columns, microseconds, text
+from ledger_service.engine.copy_format import columns, day_number, microseconds, text
 from ledger_service.engine.protocol import Committed
 
 cdef extern from "structmember.h":
@@ -128,9 +129,10 @@ cdef class Lane:
     """Carries out plain postings on a book, at one moment, into one batch."""
 
     cdef object _book, _batch, _terms, _accounts, _keys, _now, _effective_at
-    cdef str _ledger, _recorded_at, _kind
+    cdef str _ledger, _recorded_at, _kind, _day
     cdef bytes _head
     cdef long long _microseconds
+    cdef int _day_number
     cdef list _raws, _leaf_hashes, _types, _digests, _key_seqs, _request_hashes, _transactions
     cdef dict _versions, _postings
 
@@ -209,8 +211,10 @@ cdef class Lane:
         self._transactions.append(self._row_of(seq, (<tuple>when)[0], kind, context))
         if metadata:
             self._batch.add_metadata(number, metadata)
+        if (<tuple>when)[1] is not self._day:
+            self._day, self._day_number = (<tuple>when)[1], day_number((<tuple>when)[1])
         for leg in range(post.legs):
-            self._move(&legs[leg], accounts[leg], number, leg, (<tuple>when)[1])
+            self._move(&legs[leg], accounts[leg], number, seq, leg)
         drafts.append(Committed(number, raw if with_events else b"", False))
         return True
 
@@ -311,20 +315,21 @@ cdef class Lane:
         at = put_column(put_column(at, context.counterparty), context.rail_reference)
         return PyBytes_FromStringAndSize(row, at - row)
 
-    cdef int _move(self, Leg* leg, account, number, int place, day) except -1:
+    cdef int _move(self, Leg* leg, account, number, long long seq, int place) except -1:
         """Move an account by one entry, and gather what its readers get."""
         cdef void* found
+        cdef Postings postings
         of = _get(account, NUMBER)
         found = <void*>PyDict_GetItem(self._postings, of)
         if found == NULL and PyDict_GetItem(self._versions, <object>leg.name) == NULL:
             self._versions[<object>leg.name] = _get(account, VERSION)
         _add(account, DEBITS if leg.is_debit else CREDITS, leg.amount)
         _set(account, VERSION, number)
-        posting = (number, place, leg.amount if leg.is_debit else -leg.amount, day)
         if found == NULL:
-            self._postings[of] = [posting]
+            postings = self._postings[of] = Postings()
         else:
-            (<list>found).append(posting)
+            postings = <Postings>found
+        postings.add(seq, place, leg.amount if leg.is_debit else -leg.amount, self._day_number)
         return 0
 
 

@@ -1,6 +1,9 @@
 from ledger_service.domain.account import Account
 from ledger_service.engine.copy_format import DaySum, Posting
 
+class Postings(list[Posting]):
+    """As a list of postings: of what it has, only what its users need."""
+
 class PostingRow:
     """As `copy_format.PostingRow`."""
 

@@ -52,7 +52,7 @@ async def create_head(connection: Connection, ledger: str) -> None:
 
 async def epoch_of(connection: Connection, ledger: str) -> int:
     """The epoch of whoever took the ledger over last, or stopped it."""
-    return await connection.fetchval("select epoch from ledger.head where ledger = $1", ledger)
+    return await connection.fetchval("select epoch from ledger.head where ledger = $1", ledger) or 0
 
 
 async def take_over(

@@ -1,0 +1,16 @@
+"""What `lane.pyx` sees of `rows.pyx`."""
+
+
+cdef struct Posting:
+    long long seq
+    long long amount
+    int day
+    short entry_no
+
+
+cdef class Postings:
+    cdef Posting* items
+    cdef Py_ssize_t size, room
+
+    cdef int add(self, long long seq, int entry_no, long long amount, int day) except -1
+    cdef int _make_room(self, Py_ssize_t size) except -1
