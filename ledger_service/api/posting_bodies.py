@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -30,6 +31,11 @@ from ledger_service.domain.commands import (
     void_hold,
 )
 from ledger_service.domain.errors import REFUSALS
+
+try:
+    from ledger_service.api.plain_bodies import PlainBodies
+except ImportError:  # no C compiler was there at installation
+    PlainBodies = None
 
 KEY_MAX_LENGTH = 255
 _CODES_OF_FIELDS = {
@@ -266,6 +272,22 @@ def decode(raw: bytes | msgspec.Raw, kind: type[Body]) -> Body:
         raise _problem(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Problem("bad_json") from None
+
+
+def transaction_reader(
+    ledger: str, actor: str, request_id: str
+) -> Callable[[bytes | msgspec.Raw], PostTransaction | msgspec.Raw]:
+    """Reads transactions of a batch: each as a command, or as the message that one comes to. What is
+    returned raises `Problem` as `decode` does."""
+    plain = PlainBodies(ledger, actor, request_id) if PlainBodies else None
+
+    def read_one(raw: bytes | msgspec.Raw) -> PostTransaction | msgspec.Raw:
+        message = plain.read(raw) if plain else None
+        if message is not None:
+            return msgspec.Raw(message)
+        return decode(raw, TransactionBody).command(ledger, actor, request_id)
+
+    return read_one
 
 
 async def read(request: Request, kind: type[Body]) -> Body:

@@ -36,7 +36,7 @@ _YIELD_EVERY = 64
 """Items that are decoded before others get the processor."""
 
 Raw = TypeVar("Raw", bytes, msgspec.Raw)
-Decoded = TypeVar("Decoded", bound=Keyed)
+Decoded = TypeVar("Decoded", bound=Keyed | msgspec.Raw)
 
 
 async def post_one(request: Request, ledger: str, command: Command) -> Response:
@@ -96,17 +96,13 @@ async def post_batch(
 ) -> Response:
     """Post many transactions in order; a verdict for each. `linked`: all of them or none."""
     body = await posting_bodies.read(request, posting_bodies.TransactionsBody)
-    decoded = await decode_each(request, body.transactions, lambda raw: _command(raw, ledger, who))
+    read = posting_bodies.transaction_reader(ledger, who.actor, who.request_id)
+    decoded = await decode_each(request, body.transactions, read)
     return await answer_batch(request, ledger, decoded, linked=body.linked)
 
 
-def _command(raw: bytes | msgspec.Raw, ledger: str, who: Principal) -> PostTransaction:
-    body = posting_bodies.decode(raw, TransactionBody)
-    return body.command(ledger, who.actor, who.request_id)
-
-
 async def answer_batch(
-    request: Request, ledger: str, decoded: Sequence[Keyed | Problem], *, linked: bool
+    request: Request, ledger: str, decoded: Sequence[Keyed | msgspec.Raw | Problem], *, linked: bool
 ) -> Response:
     """A verdict for each. Errors: `Problem`: `linked` with one that can't be decoded; a full queue,
     which takes nothing of a batch, so that it is tried again as a whole."""
@@ -140,7 +136,7 @@ async def decode_each(
 async def submit_decoded(
     client: LedgerClient,
     ledger: str,
-    decoded: Sequence[Keyed | Problem],
+    decoded: Sequence[Keyed | msgspec.Raw | Problem],
     *,
     linked: bool = False,
 ) -> list[Verdict | Problem]:
@@ -178,10 +174,11 @@ async def _stream(request: Request, ledger: str, who: Principal) -> AsyncIterato
     client: LedgerClient = request.app.state.ledger
     under_way: asyncio.Queue[asyncio.Task[list[Verdict | Problem]] | None]
     under_way = asyncio.Queue(_STREAM_DEPTH)
+    read = posting_bodies.transaction_reader(ledger, who.actor, who.request_id)
 
     async def feed() -> None:
         async for lines in _line_batches(request):
-            decoded = await decode_each(request, lines, lambda line: _command(line, ledger, who))
+            decoded = await decode_each(request, lines, read)
             await under_way.put(asyncio.create_task(submit_decoded(client, ledger, decoded)))
         await under_way.put(None)
 

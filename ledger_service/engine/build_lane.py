@@ -1,4 +1,4 @@
-"""Compiles the lane (`plain.pyx`, `lane.pyx`, `rows.pyx`) when the package is installed, if a C compiler is there.
+"""Compiles the lane (the `.pyx` of engine and api) when the package is installed, if a C compiler is there.
 
 Cython writes C and the compiler makes libraries beside the sources, in an editable installation too.
 Without a compiler, or without Python's headers, the installation goes on and says so: the book then
@@ -17,8 +17,12 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_ROOM = Path("ledger_service", "engine")
-_SOURCES = ("plain.pyx", "lane.pyx", "rows.pyx")
+_SOURCES = (
+    "ledger_service/engine/plain.pyx",
+    "ledger_service/engine/lane.pyx",
+    "ledger_service/engine/rows.pyx",
+    "ledger_service/api/plain_bodies.pyx",
+)
 
 
 class LaneBuildHook(BuildHookInterface[Any]):
@@ -31,7 +35,7 @@ class LaneBuildHook(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         try:
-            libraries = [_compile(Path(self.root) / _ROOM / name) for name in _SOURCES]
+            libraries = [_compile(Path(self.root, name)) for name in _SOURCES]
         except (OSError, subprocess.CalledProcessError) as error:
             self.app.display_warning(
                 f"The ledger's fast lane was not compiled ({error}); postings are decided at half the "

@@ -35,6 +35,7 @@ from ledger_service.engine.protocol import (
     Verdict,
     decode_reply,
     proof_of_secret,
+    read_command,
 )
 
 _RETRY_S = 0.1
@@ -91,7 +92,11 @@ class _Line(End):
         super().data_received(data)
 
     async def ask(
-        self, ledger: str, commands: list[Command], options: dict[str, Any], timeout_s: float
+        self,
+        ledger: str,
+        commands: list[Command | msgspec.Raw],
+        options: dict[str, Any],
+        timeout_s: float,
     ) -> list[Verdict] | None:
         """The verdicts; None where this process does not hold the ledger.
 
@@ -189,13 +194,14 @@ class LedgerClient:
     async def submit(
         self,
         ledger: str,
-        commands: Sequence[Command],
+        commands: Sequence[Command | msgspec.Raw],
         *,
         linked: bool = False,
         deadline_s: float = 10.0,
         with_events: bool = True,
     ) -> list[Verdict]:
-        """A verdict for each command, in order. `linked`: all or nothing (transactions only).
+        """A verdict for each command, in order; one may come as its msgpack. `linked`: all or nothing
+        (transactions only).
 
         `with_events` False leaves the event's bytes out of the verdicts, for bulk.
         """
@@ -222,7 +228,7 @@ class LedgerClient:
             self._addresses.pop(ledger, None)
             await asyncio.sleep(min(_RETRY_S, max(deadline - time.monotonic(), 0)))
         if options["in_doubt"]:
-            return [Unknown(lookup_of(command)) for command in batch]
+            return [Unknown(lookup_of(command)) for command in map(read_command, batch)]
         return _refuse_all(batch, "deadline_passed")
 
     async def open_ledger(self, command: OpenLedger, *, deadline_s: float = 10.0) -> Verdict:
@@ -278,7 +284,7 @@ def _was_cut_short(verdicts: list[Verdict]) -> bool:
     return all(isinstance(verdict, Unknown) for verdict in verdicts)
 
 
-def _refuse_all(commands: list[Command], code: str) -> list[Verdict]:
+def _refuse_all(commands: Sequence[object], code: str) -> list[Verdict]:
     found = refusal(code)
     return [Refused(found.code, found.detail)] * len(commands)
 

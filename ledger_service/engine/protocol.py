@@ -88,6 +88,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_decode_command = msgspec.msgpack.Decoder(Command).decode
 _decode_request = msgspec.msgpack.Decoder(Request[list[msgspec.Raw]]).decode
 decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
@@ -104,6 +105,11 @@ def decode_request(raw: bytes) -> Request[Sequence[Command]]:
         found.in_doubt,
         found.with_events,
     )
+
+
+def read_command(command: Command | msgspec.Raw) -> Command:
+    """A command that may still be its msgpack."""
+    return _decode_command(command) if isinstance(command, msgspec.Raw) else command
 
 
 def frame(message: Request[Any] | Reply) -> bytes:
