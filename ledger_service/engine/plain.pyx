@@ -109,7 +109,7 @@ cdef inline long long _amount(Text text) noexcept:
         if text.chars[place] < c'0' or text.chars[place] > c'9':
             return -1
         amount = 10 * amount + <unsigned>(text.chars[place] - c'0')
-    return <long long>amount if amount <= 0x7fffffffffffffffULL else -1
+    return <long long>amount  # nineteen digits are below 2^64: past what may be posted it is negative
 
 
 cdef class Commands:

@@ -65,17 +65,25 @@ transfers = st.one_of(
     st.builds(transfer, st.just(A), st.just(B), money),
     st.builds(transfer, st.just(B), st.just(A), money),
 )
+ODD_ENTRIES = [
+    legs_of((A, 7), (B, -3), (B, -4)),
+    legs_of((A, 150), (A, -60), (B, -90)),
+    *(legs_of((A, 7), (B, amount)) for amount in (-6, -8, 7)),
+    *(transfer(A, B, amount) for amount in ("07", "0", "", "-1", "1e2", "٣", MOST)),
+    *(transfer(A, B, amount) for amount in ("9" * 19, "1" * 20, str(2**63))),
+    *(transfer(A, name, "5") for name in ACCOUNTS),
+    *(transfer(name, A, "5") for name in ACCOUNTS),
+    *(transfer(A, B, "5", currency) for currency in ("EUR", "XXX")),
+    [Entry(A, "debit", "5", "USD"), Entry(B, "credit", "5", "EUR")],
+    [Entry(A, "debit", "5", "EUR"), Entry(B, "credit", "5", "USD")],
+    legs_of(*[(A, 1), (B, -1)] * 7, (A, 2), (B, -2)),
+    legs_of(*[(A, 1), (B, -1)] * 9),
+    legs_of((A, 5)),
+]
 odd_entries = st.one_of(
+    st.sampled_from(ODD_ENTRIES),
     st.builds(legs_of, st.just((A, 7)), st.just((B, -3)), st.tuples(names, st.just(-4))),
-    st.builds(legs_of, st.just((A, 150)), st.just((A, -60)), st.just((B, -90))),
-    st.builds(legs_of, st.just((A, 7)), st.tuples(names, st.sampled_from((-6, -8, 7)))),
-    st.builds(transfer, names, names, st.sampled_from(("07", "0", "", "-1", "1e2", "٣", MOST))),
-    st.builds(transfer, names, names, st.sampled_from(("9" * 19, "1" * 20))),
-    st.builds(transfer, st.sampled_from(ACCOUNTS), names, st.just("5")),
-    st.builds(transfer, st.just(A), st.just(B), st.just("5"), st.sampled_from(("EUR", "XXX"))),
-    st.just([Entry(A, "debit", "5", "USD"), Entry(B, "credit", "5", "EUR")]),
-    st.just(legs_of(*[(A, 1), (B, -1)] * 9)),
-    st.just(legs_of((A, 5))),
+    st.builds(transfer, names, names, st.sampled_from(("07", "0", "", MOST))),
 )
 contexts = st.builds(
     Context,
@@ -213,6 +221,43 @@ def test_what_is_read_in_place_is_what_the_protocol_says(
             plain.Commands([msgspec.Raw(bytes(raw))])
     else:
         assert list(plain.Commands([msgspec.Raw(bytes(raw))])) == expected
+
+
+ODDITIES: list[dict[str, Any]] = [
+    *({"entries": entries} for entries in ODD_ENTRIES),
+    *({"kind": kind} for kind in ("payroll", "bribe", "reversal")),
+    *({"actor": actor} for actor in ('ke"y', "schlüssel", "k\\1", "k\n", "k\x7f")),
+    *({"request_id": one} for one in ("12345678-1234", "r\t")),
+    *({"metadata": one} for one in ({"invoice": "1"}, {"who": "x"}, {"invoice": "123456789"})),
+    *({"context": Context("ach", one)} for one in ("pty_1", "mü", 'a"b', "123456789")),
+    {"effective_at": "2026-06-20T12:00:00.5+02:00"}, {"effective_at": "2027-01-01T00:00:00Z"},
+    {"effective_at": "now"}, {"imposed": True}, {"dry_run": True}, {"corrects": 3},
+    {"approval": "apr_1"}, {"rate": Rate("USD", "EUR", "9", "10")},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("oddity", ODDITIES, ids=str)
+def test_what_is_odd_is_as_the_book_says(oddity: dict[str, Any]) -> None:
+    """Each by itself, among plain ones of other kinds, and once more as a replay."""
+    one = post(2, transfer(A, B, "5"), oddity)
+    asked: list[Command] = [
+        post(1, transfer(B, A, "5"), {"kind": "fee"}), one, post(3, transfer(B, A, "5"), {}), one,
+    ]  # fmt: skip
+    assert carry_out([(asked, True)], lane.Lane) == carry_out([(asked, True)], None)
+
+
+def test_a_side_that_is_none_is_refused() -> None:
+    raw = msgspec.msgpack.encode(post(1, transfer(A, B, "5"), {}))
+    for wrong in (b"cradit", b"debits"):
+        with pytest.raises(msgspec.ValidationError):
+            plain.Commands([msgspec.Raw(raw.replace(b"credit", wrong))])
+
+
+def test_a_sum_may_grow_past_a_register() -> None:
+    asked: list[Command] = [post(key, transfer("bank:fbo", B, MOST), {}) for key in range(4)]
+    made = carry_out([(asked, False)], lane.Lane)
+    assert made == carry_out([(asked, False)], None)
+    assert dict(made[-1][2])[B].credits == 4 * int(MOST)
 
 
 def test_limits_are_the_same_to_the_last_unit() -> None:
