@@ -44,17 +44,17 @@ async def find(
     found: list[dict[str, Any]] = []
     filters = Filters(kind=kind)
     for _ in range(EXAMINED_MAX // PAGE_MAX):
-        rows = await transaction_index.find(
+        page = await transaction_index.find(
             connection, ledger, filters, before=(None, before), limit=PAGE_MAX, head=head
         )
-        for row in rows:
+        for row in page.rows:
             posted = _DECODER.decode(row["bytes"])
             if posted.applied is None or posted.applied.rule != rule:
                 continue
             found.append(msgspec.json.decode(row["bytes"]))
             if len(found) == limit:
                 return found, posted.seq
-        if len(rows) < PAGE_MAX:
+        if page.following is None:
             return found, None
-        before = rows[-1]["seq"]
+        before = page.following[1]
     return found, before

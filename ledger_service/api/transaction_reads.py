@@ -54,6 +54,7 @@ async def list_transactions(
 ) -> dict[str, Any]:
     """Transactions that fit every filter, newest first; `next` is the `before` of the next page.
 
+    A page looks at a bounded number: where few fit it is short, or empty, and still has a `next`.
     Ranges are from a moment on, up to another without it. With a range of effective time the newest
     by that clock come first. With `idempotency_key` alone: what was done under it, whether it moved
     money or placed or voided a hold; the question after an unknown outcome.
@@ -81,15 +82,10 @@ async def list_transactions(
         place = transaction_index.read_place(before, filters) if before else None
     except (ValueError, OverflowError):
         raise Problem("invalid_request", "before is the next of the page before.") from None
-    rows = await transaction_index.find(
-        pool, ledger, filters, before=place, limit=limit + 1, head=head
-    )
-    following = None
-    if len(rows) > limit:
-        last = transaction_index.place_of(rows[limit - 1], filters)
-        following = transaction_index.write_place(last)
+    page = await transaction_index.find(pool, ledger, filters, before=place, limit=limit, head=head)
+    following = None if page.following is None else transaction_index.write_place(page.following)
     return {
-        "transactions": [msgspec.json.decode(row["bytes"]) for row in rows[:limit]],
+        "transactions": [msgspec.json.decode(row["bytes"]) for row in page.rows],
         "next": following,
     }
 

@@ -60,10 +60,14 @@ class Batch:
         self.postings: dict[int, list[Posting]] = {}
         """By number of the account."""
         self.transactions: list[bytes] = []
-        """Rows of the index of transactions, as `copy_format.TransactionRow` makes them ..."""
+        """Rows of the index of transactions, as `copy_format.TransactionRow` makes them; ..."""
+        self.sorts: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        """... their `seq`, by kind and channel; ..."""
+        self.value_dated: list[tuple[str, dt.datetime, int]] = []
+        """... rows of those that count for another moment than that at which they are recorded; ..."""
         self.transaction_row = copy_format.TransactionRow(book.ledger)
         self.metadata: list[tuple[str, str, str, int]] = []
-        """... and what is declared of each."""
+        """... and of what is declared of each."""
         self.versions: dict[str, int] = {}
         """Of the accounts moved, before this commit."""
         self._holds: dict[int, bool] = {}
@@ -118,6 +122,9 @@ class Batch:
         self.transactions.append(
             self.transaction_row.encode(seq, moment, event.kind, event.context)
         )
+        self.sorts[event.kind, event.context.channel].append(seq)
+        if event.effective_at != event.recorded_at:
+            self.add_value_dated(seq, event.effective_at)
         if event.metadata:
             self.add_metadata(seq, event.metadata)
         for number, entry in enumerate(event.entries):
@@ -144,6 +151,10 @@ class Batch:
     def add_metadata(self, seq: int, metadata: Mapping[str, str]) -> None:
         """What is declared of a transaction."""
         self.metadata += [(self.ledger, key, value, seq) for key, value in metadata.items()]
+
+    def add_value_dated(self, seq: int, effective_at: str) -> None:
+        """A transaction that counts for another moment than that at which it is recorded."""
+        self.value_dated.append((self.ledger, dt.datetime.fromisoformat(effective_at), seq))
 
     def _open(self, event: AccountOpened) -> None:
         limits = [parse_limit(text) for text in (event.floor, event.ceiling)]

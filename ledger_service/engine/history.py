@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ledger_service.engine import copy_format, fast
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.copy_format import DaySum, Posting
+from ledger_service.engine.projections import BITMAP_EVENTS
 
+_SET = ord("1")
 _ACCOUNTS_AT_ONCE = 1024
 """Followed before the writer, whose processor this is, gets it again."""
 
@@ -25,6 +29,13 @@ _ADD_TO_DAYS = (
     "as n (number, day, debits, credits) "
     "on conflict (ledger, number, effective_date, recorded_date) do update "
     "set debits = t.debits + excluded.debits, credits = t.credits + excluded.credits"
+)
+
+_ADD_TO_BITMAPS = (
+    "insert into ledger.transaction_bitmap as t (ledger, field, value, block, bits) "
+    f"select $1, n.field, n.value, n.block, n.bits::bit({BITMAP_EVENTS}) "
+    "from unnest($2::text[], $3::text[], $4::bigint[], $5::text[]) as n (field, value, block, bits) "
+    "on conflict (ledger, field, value, block) do update set bits = t.bits | excluded.bits"
 )
 
 
@@ -56,6 +67,12 @@ async def write(connection: Any, batches: Sequence[Batch]) -> None:
         )
     await _copy_records(connection, "value_dated_entry", dated)
     await _copy(connection, "transaction", [row for batch in batches for row in batch.transactions])
+    if bitmaps := await _bitmaps(batches):
+        fields, values, blocks = zip(*bitmaps, strict=True)
+        bits = [f"{found:0{BITMAP_EVENTS}b}" for found in bitmaps.values()]
+        await connection.execute(_ADD_TO_BITMAPS, ledger, fields, values, blocks, bits)
+    value_dated = [row for batch in batches for row in batch.value_dated]
+    await _copy_records(connection, "value_dated_transaction", value_dated)
     metadata = [row for batch in batches for row in batch.metadata]
     await _copy_records(connection, "transaction_metadata", metadata)
 
@@ -98,6 +115,37 @@ async def _derived(
         if of_day == day
     ]
     return rows, sums, dated
+
+
+async def _bitmaps(batches: Sequence[Batch]) -> dict[tuple[str, str, int], int]:
+    """Bits of the transactions by field, value and block; the highest is that of the block's first."""
+    found: defaultdict[tuple[str, str, int], int] = defaultdict(int)
+    for batch in batches:
+        for (kind, channel), seqs in batch.sorts.items():
+            for block, bits in _by_block(seqs):
+                for field, value in (
+                    ("kind", kind),
+                    ("channel", channel),
+                    ("effective_at", "recorded_at"),
+                ):
+                    found[field, value, block] |= bits
+        for block, bits in _by_block([seq for _, _, seq in batch.value_dated]):
+            found["effective_at", "recorded_at", block] &= ~bits
+        await asyncio.sleep(0)
+    return {place: bits for place, bits in found.items() if bits}
+
+
+def _by_block(seqs: list[int]) -> Iterator[tuple[int, int]]:
+    """The blocks of ascending `seqs`, each with its bits."""
+    start = 0
+    while start < len(seqs):
+        block = seqs[start] // BITMAP_EVENTS
+        end = bisect_left(seqs, (block + 1) * BITMAP_EVENTS, start)
+        bits = bytearray(b"0" * BITMAP_EVENTS)
+        for seq in seqs[start:end]:
+            bits[seq % BITMAP_EVENTS] = _SET
+        yield block, int(bits, 2)
+        start = end
 
 
 async def _copy_records(connection: Any, table: str, records: list[tuple[Any, ...]]) -> None:

@@ -209,6 +209,9 @@ cdef class Lane:
         self._key_seqs.append(number)
         self._request_hashes.append(request_hash)
         self._transactions.append(self._row_of(seq, (<tuple>when)[0], kind, context))
+        self._batch.sorts[kind, context.channel].append(number)
+        if (<tuple>when)[0] != self._recorded_at:
+            self._batch.add_value_dated(number, (<tuple>when)[0])
         if metadata:
             self._batch.add_metadata(number, metadata)
         if (<tuple>when)[1] is not self._day:

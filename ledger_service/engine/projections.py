@@ -1,137 +1,19 @@
 """Every projection of the journal, each said once: which rows the journal makes due.
 
 A projection is followed, compared and rebuilt by the same text. `rows` selects what is due of the
-events after $2 up to $3 of the ledger $1, from the CTEs of `sources`. One that `follows` is brought up
-to date by the projector, after the commit; the others are written in the commit itself.
+events after $2 up to $3 of the ledger $1, from the CTEs of `projection_sources`. One that `follows` is
+brought up to date by the projector, after the commit; the others are written in the commit itself.
 """
 
 from __future__ import annotations
 
 import msgspec
 
+from ledger_service.engine import projection_sources as sources
 from ledger_service.engine.event_sql import account_of, same_digest
 
-_POSTED = """
-  posted as materialized (
-    select seq, recorded_at, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
-     where ledger = $1 and seq > $2 and seq <= $3 and event_type = 'transaction.posted')
-"""
-
-
-def _entries(event: str) -> str:
-    """What `event` is joined with to have each of its entries, its place (from 1) and its account."""
-    return (
-        f"cross join jsonb_array_elements({event} -> 'entries') with ordinality as e (entry, place) "
-        "cross join " + account_of("e.entry ->> 'account'")
-    )
-
-
-_ENTRY = f"""
-  {_POSTED},
-  entry as materialized (
-    select p.seq, (e.place - 1)::smallint as entry_no, a.number, p.recorded_at,
-           case e.entry ->> 'side' when 'debit' then 1 else -1 end
-             * (e.entry ->> 'amount')::bigint as amount,
-           (p.event ->> 'effective_date')::date as effective_date
-      from posted p {_entries("p.event")})
-"""
-
-# The local days of the events, each with its first moment. A time zone is dear to look up for each
-# entry; where a moment lies among those of the days is not.
-_HISTORY = f"""
-  {_ENTRY},
-  zone as (
-    select convert_from(bytes, 'UTF8')::jsonb ->> 'time_zone' as name
-      from ledger.journal where ledger = $1 and seq = 1),
-  span as (
-    select (min(j.recorded_at) at time zone min(z.name))::date as first_day,
-           (max(j.recorded_at) at time zone min(z.name))::date as last_day
-      from ledger.journal j cross join zone z
-     where j.ledger = $1 and j.seq in ($2 + 1, $3)),
-  days as materialized (
-    select first_day, array(
-             select d at time zone z.name
-               from generate_series(first_day::timestamp, last_day, interval '1 day') as d
-              order by d) as starts
-      from span cross join zone z),
-  dated as materialized (
-    select e.*, d.first_day + width_bucket(e.recorded_at, d.starts) - 1 as recorded_date
-      from entry e cross join days d)
-"""
-
-_KEYED = """
-  keyed as materialized (
-    select seq, event from (
-      select seq, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
-       where ledger = $1 and seq > $2 and seq <= $3
-         and event_type in ('transaction.posted', 'hold.placed', 'hold.released')) as found
-     where event ? 'idempotency_digest')
-"""
-
-# `held`: the holds that these events place, capture or release, each with its last change. `leg`: what
-# was held on an account and side; `taken`: what each capture took of it; `rest`: what is left of it at
-# $3. Captures are found by their links, so these are looked up in full however few events are new.
-_HOLDS = f"""
-  {_POSTED},
-  released as materialized (
-    select seq, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
-     where ledger = $1 and seq > $2 and seq <= $3 and event_type = 'hold.released'),
-  change as materialized (
-    select seq as hold, seq, 'open' as state from ledger.journal
-     where ledger = $1 and seq > $2 and seq <= $3 and event_type = 'hold.placed'
-    union all
-    select (event ->> 'captures')::bigint, seq,
-           case when coalesce((event ->> 'ends_hold')::boolean, false) then 'captured' else 'open' end
-      from posted where event ? 'captures'
-    union all
-    select (event ->> 'hold')::bigint, seq, event ->> 'cause' from released),
-  held as materialized (
-    select distinct on (c.hold) c.hold, c.seq as version, c.state,
-           convert_from(j.bytes, 'UTF8')::jsonb as event
-      from change c join ledger.journal j on j.ledger = $1 and j.seq = c.hold
-     order by c.hold, c.seq desc),
-  leg as materialized (
-    select h.hold, min(e.place) as place, a.number, e.entry ->> 'side' as side,
-           sum((e.entry ->> 'amount')::bigint) as amount
-      from held h {_entries("h.event")}
-     group by h.hold, a.number, e.entry ->> 'side'),
-  taken as materialized (
-    select c.hold, c.seq, a.number, e.entry ->> 'side' as side,
-           sum((e.entry ->> 'amount')::bigint) as amount
-      from held h join ledger.capture c on c.ledger = $1 and c.hold = h.hold and c.seq <= $3
-           join ledger.journal j on j.ledger = $1 and j.seq = c.seq
-           {_entries("convert_from(j.bytes, 'UTF8')::jsonb")}
-     group by c.hold, c.seq, a.number, e.entry ->> 'side'),
-  rest as materialized (
-    select l.hold, l.place, l.number, l.side, l.amount - coalesce(sum(t.amount), 0) as amount
-      from leg l left join taken t using (hold, number, side)
-     group by l.hold, l.place, l.number, l.side, l.amount)
-"""
-
-# What each event moves: entries, and what holds make pending, take from it, and give back.
-_MOVES = f"""
-  {_HOLDS},
-  entry as materialized (
-    select p.seq, a.number, e.entry ->> 'side' as side, (e.entry ->> 'amount')::bigint as amount
-      from posted p {_entries("p.event")}),
-  move as materialized (
-    select number, seq, side, amount, 0 as pending from entry
-    union all
-    select number, hold, side, 0, amount from leg where hold > $2
-    union all
-    select number, seq, side, 0, -amount from taken where seq > $2
-    union all
-    select r.number, h.version, r.side, 0, -r.amount from rest r join held h using (hold)
-     where h.state <> 'open' and r.amount > 0)
-"""
-
-_TYPES = """
-  found as materialized (
-    select seq, event_type, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
-     where ledger = $1 and seq > $2 and seq <= $3 and event_type in ({}))
-"""
-_PERIODS = _TYPES.format("'period.soft_closed', 'period.closed', 'period.reopened', 'day.attested'")
-_DECLARATIONS = _TYPES.format("'currency.declared', 'rule.declared', 'rule.withdrawn'")
+BITMAP_EVENTS = 512
+"""Events of which a row of `ledger.transaction_bitmap` has a bit each."""
 
 _DECLARED = "select seq, event_type, coalesce(event ->> 'rule', event ->> 'currency') from found"
 _ACCRUED = (
@@ -140,15 +22,16 @@ _ACCRUED = (
     "where p.event #>> '{applied,period_start}' is not null"
 )
 
-_ACCOUNTS = """
-  account_event as materialized (
-    select seq, event_type, convert_from(bytes, 'UTF8')::jsonb as event from ledger.journal
-     where ledger = $1 and seq > $2 and seq <= $3
-       and event_type in ('account.opened', 'account.changed')),
-  status as (
-    select distinct on (event ->> 'account') event ->> 'account' as account,
-           event ->> 'status' as status, seq as status_seq
-      from account_event where event_type = 'account.changed' order by 1, seq desc)
+_BITMAPS = f"""
+  select f.field, f.value, p.seq / {BITMAP_EVENTS},
+         bit_or(set_bit('0'::bit({BITMAP_EVENTS}), (p.seq % {BITMAP_EVENTS})::int, 1))
+    from posted p cross join lateral (values
+           ('kind', p.event ->> 'kind'),
+           ('channel', coalesce(p.event #>> '{{context,channel}}', 'internal')),
+           ('effective_at', case when (p.event ->> 'effective_at')::timestamptz = p.recorded_at
+                                 then 'recorded_at' end)) as f (field, value)
+   where f.value is not null
+   group by 1, 2, 3
 """
 
 
@@ -158,11 +41,13 @@ class Table(msgspec.Struct, frozen=True):
     name: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
-    """Key and values, sums and then what stands at last behind it, without `ledger`."""
+    """Key and values, without `ledger`."""
     rows: str
     """A select of `columns` from the projection's sources."""
     sums: tuple[str, ...] = ()
-    """Columns that grow: rows of later events are added to those of earlier ones."""
+    """Columns that grow: rows of later events are added to those of earlier ones ..."""
+    unions: tuple[str, ...] = ()
+    """... and columns of bits: those of either are set."""
     last: tuple[str, ...] = ()
     """Columns of which the later row's value stands."""
     rewritten: bool = False
@@ -173,6 +58,7 @@ class Table(msgspec.Struct, frozen=True):
     def insert(self, into: str) -> str:
         """Put what is due into a table that stands at $2."""
         merged = [f"{name} = t.{name} + excluded.{name}" for name in self.sums]
+        merged += [f"{name} = t.{name} | excluded.{name}" for name in self.unions]
         merged += [f"{name} = excluded.{name}" for name in self.last]
         clause = "on conflict do nothing" if self.repeats else ""
         if merged:
@@ -196,6 +82,10 @@ class Projection(msgspec.Struct, frozen=True):
         """A statement that selects what is due of one table."""
         return f"with {self.sources} {table.rows}"
 
+    def put(self, table: Table, into: str) -> str:
+        """A statement that puts what is due of one table into a table like it."""
+        return f"with {self.sources} {table.insert(into)}"
+
     def step(self) -> str:
         """One statement that brings all its tables from $2 to $3."""
         made = [f"t{n} as ({t.insert(f'ledger.{t.name}')})" for n, t in enumerate(self.tables)]
@@ -205,7 +95,7 @@ class Projection(msgspec.Struct, frozen=True):
 _PROJECTIONS = (
     Projection(
         "accounts",
-        _ACCOUNTS,
+        sources.ACCOUNTS,
         (
             Table(
                 "account",
@@ -227,7 +117,7 @@ _PROJECTIONS = (
     ),
     Projection(
         "captures",
-        _POSTED,
+        sources.POSTED,
         (
             Table(
                 "capture",
@@ -238,12 +128,12 @@ _PROJECTIONS = (
         ),
     ),
     Projection(
-        "accruals", _POSTED,
+        "accruals", sources.POSTED,
         (Table("accrual", ("rule", "number", "seq"), ("rule", "number", "seq"), _ACCRUED),),
     ),
     Projection(
         "holds",
-        _HOLDS,
+        sources.HOLDS,
         (
             Table(
                 "hold",
@@ -261,7 +151,7 @@ _PROJECTIONS = (
     ),
     Projection(
         "periods",
-        _PERIODS,
+        sources.PERIODS,
         (
             Table(
                 "period",
@@ -273,12 +163,12 @@ _PROJECTIONS = (
         ),
     ),
     Projection(
-        "declarations", _DECLARATIONS,
+        "declarations", sources.DECLARATIONS,
         (Table("declaration", ("seq",), ("seq", "event_type", "name"), _DECLARED),),
     ),
     Projection(
         "balances",
-        _MOVES,
+        sources.MOVES,
         (
             Table(
                 "balance",
@@ -300,7 +190,7 @@ _PROJECTIONS = (
     ),
     Projection(
         "idempotency",
-        _KEYED,
+        sources.KEYED,
         (
             Table(
                 "idempotency",
@@ -318,7 +208,7 @@ _PROJECTIONS = (
     ),
     Projection(
         "reversals",
-        _POSTED,
+        sources.POSTED,
         (
             Table(
                 "reversal",
@@ -331,7 +221,7 @@ _PROJECTIONS = (
     ),
     Projection(
         "history",
-        _HISTORY,
+        sources.HISTORY,
         (
             # A row is one account's entries of one step. Steps are not in the journal, so what is
             # derived again is cut by seq; entries, not rows, are what is compared.
@@ -379,6 +269,20 @@ _PROJECTIONS = (
                 "coalesce(event #>> '{context,channel}', 'internal'), "
                 "event #>> '{context,counterparty}', event #>> '{context,rail_reference}' "
                 "from posted",
+            ),
+            Table(
+                "transaction_bitmap",
+                ("field", "value", "block"),
+                ("field", "value", "block", "bits"),
+                _BITMAPS,
+                unions=("bits",),
+            ),
+            Table(
+                "value_dated_transaction",
+                ("effective_at", "seq"),
+                ("effective_at", "seq"),
+                "select (event ->> 'effective_at')::timestamptz, seq from posted "
+                "where (event ->> 'effective_at')::timestamptz <> recorded_at",
             ),
             Table(
                 "transaction_metadata",

@@ -191,12 +191,10 @@ def _compare_table(
     columns = ", ".join(table.columns)
     session.run(
         f"create temporary table due_{table.name} as "
-        f"select {columns} from ledger.{table.name} with no data"
+        f"select ledger, {columns} from ledger.{table.name} with no data"
     )
-    session.run(
-        f"insert into due_{table.name} with {projection.sources} {table.rows}", ledger, 0, seq
-    )
-    session.run(f"create index on due_{table.name} ({', '.join(_place(table))})")
+    session.run(f"create unique index on due_{table.name} (ledger, {', '.join(table.key)})")
+    session.run(projection.put(table, f"due_{table.name}"), ledger, 0, seq)
     session.run(f"analyze due_{table.name}")
     key = ", ".join(_place(table))
     count = session.changed(
@@ -259,42 +257,23 @@ def _bring_up(
     due = f"due_{table.name}"
     if table.rewritten:
         session.run(f"truncate {due}")
-        session.run(f"insert into {due} with {projection.sources} {table.rows}", ledger, 0, seq)
-    elif table.name == "posting_list":
-        # replaced by whole accounts, so with what was written to them since
-        later = f"with {projection.sources} {table.rows}"
-        session.run(f"insert into {due} {later}", ledger, since, seq)
-    elif table.sums:
-        key, columns = ", ".join(table.key), ", ".join(table.columns)
-        values = [f"sum({name}) as {name}" for name in table.sums]
-        values += [f"max({name}) as {name}" for name in table.last]
-        session.run(
-            f"create temporary table brought on commit drop as with {projection.sources} "
-            f"select {key}, {', '.join(values)} from "
-            f"(select {columns} from {due} union all "
-            f"select * from ({table.rows}) as later ({columns})) as both_parts ({columns}) "
-            f"group by {key}",
-            ledger,
-            since,
-            seq,
-        )
-        session.run(f"truncate {due}")
-        session.run(f"insert into {due} select * from brought")
+        since = 0
+    session.run(projection.put(table, due), ledger, since, seq)
 
 
 def _replace_rows(session: _Session, ledger: str, table: Table) -> None:
     place = _place(table)
     same = " and ".join(f"t.{name} = d.{name}" for name in place)
+    columns = ", ".join(table.columns)
     session.run(
         f"delete from ledger.{table.name} t using differing_{table.name} d "
         f"where t.ledger = $1 and {same}",
         ledger,
     )
     session.run(
-        f"insert into ledger.{table.name} (ledger, {', '.join(table.columns)}) "
-        f"select $1, t.* from due_{table.name} t "
-        f"where exists (select from differing_{table.name} d where {same})",
-        ledger,
+        f"insert into ledger.{table.name} (ledger, {columns}) "
+        f"select ledger, {columns} from due_{table.name} t "
+        f"where exists (select from differing_{table.name} d where {same})"
     )
 
 

@@ -142,6 +142,32 @@ CHANGES = [
     ),
     Change("ledger.transaction", "update ledger.transaction set kind = 'fee' where seq = 77", "77"),
     Change(
+        "ledger.transaction_bitmap",
+        "update ledger.transaction_bitmap set bits = set_bit(bits, 77, 0) where field = 'kind' "
+        "and get_bit(bits, 77) = 1",
+        "kind",
+    ),
+    Change(
+        "ledger.transaction_bitmap",
+        "update ledger.transaction_bitmap set bits = set_bit(bits, 500, 1) where field = 'channel'",
+        "channel",
+    ),
+    Change(
+        "ledger.transaction_bitmap",
+        "delete from ledger.transaction_bitmap where field = 'effective_at'",
+        "effective_at, recorded_at, 0",
+    ),
+    Change(
+        "ledger.value_dated_transaction",
+        "update ledger.value_dated_transaction set effective_at = effective_at + interval '1 s'",
+        "2026-06-30",
+    ),
+    Change(
+        "ledger.value_dated_transaction",
+        "insert into ledger.value_dated_transaction values ('books', '2026-01-01', 77)",
+        "77",
+    ),
+    Change(
         "ledger.transaction_metadata",
         "update ledger.transaction_metadata set value = 'x' where seq = 77",
         "77",

@@ -31,6 +31,8 @@ VERIFIER = (
 DRIFT = {
     "day sums": "update ledger.day_delta set debits = debits + 1 where debits > 0",
     "the index of transactions": "update ledger.transaction set kind = 'fee' where seq % 7 = 0",
+    "bitmaps of transactions": "update ledger.transaction_bitmap set bits = ~ bits",
+    "value-dated transactions": "truncate ledger.value_dated_transaction",
     "posting lists": "update ledger.posting_list set amounts[1] = 7 where last_seq < 9999",
     "a position ahead": "update ledger.projection set seq = seq + 5000",
     "a position behind": "update ledger.projection set seq = seq - 10",

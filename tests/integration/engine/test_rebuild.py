@@ -42,6 +42,8 @@ DAMAGE = {
         "day_delta": "delete from ledger.day_delta where credits > 0",
         "value_dated_entry": "update ledger.value_dated_entry set amount = amount + 1",
         "transaction": "update ledger.transaction set kind = 'fee' where seq > 8",
+        "transaction_bitmap": "update ledger.transaction_bitmap set bits = ~ bits where field = 'kind'",
+        "value_dated_transaction": "delete from ledger.value_dated_transaction where seq % 2 = 0",
         "transaction_metadata": "truncate ledger.transaction_metadata",
     },
 }

@@ -5,18 +5,29 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import asyncpg
+import msgspec
+import pytest
 
-from ledger_service.engine import as_of, entry_list, standing
-from ledger_service.engine.transaction_index import Filters, question
+from ledger_service.engine import as_of, entry_list, standing, transaction_index
+from ledger_service.engine.reads import LAST_SEQ
+from ledger_service.engine.transaction_index import (
+    EXAMINED,
+    Filters,
+    find,
+    question,
+    read_place,
+    write_place,
+)
 from tests.servers import LedgerDatabase
 
 ROWS = int(os.environ.get("ROWS", "60000"))
 """The short form; `make test-history` asks the same at a million."""
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+_EACH = dt.timedelta(seconds=20)
 MIDDLE = START + dt.timedelta(seconds=20 * ROWS / 2)
 LIMIT = 100
 
@@ -36,7 +47,25 @@ select 'simulated', m.key, m.value, seq from generate_series(1, $1::bigint) as s
        lateral (values ('source', 'csv'), ('source_row', seq::text)) as m (key, value)
  where seq % 2 = 0
 """
-
+_FILL_JOURNAL = """
+insert into ledger.journal
+select 'simulated', seq, 'transaction.posted', '2026-01-01'::timestamptz + seq * interval '20 seconds',
+       'x'::bytea, 'x'::bytea from generate_series(1, $1::bigint) as seq
+"""
+_FILL_VALUE_DATED_TRANSACTIONS = """
+insert into ledger.value_dated_transaction
+select t.ledger, t.effective_at, t.seq from ledger.transaction t join ledger.journal j using (ledger, seq)
+ where t.effective_at <> j.recorded_at
+"""
+_FILL_BITMAPS = """
+insert into ledger.transaction_bitmap
+select t.ledger, f.field, f.value, t.seq / 512, bit_or(set_bit('0'::bit(512), (t.seq % 512)::int, 1))
+  from ledger.transaction t join ledger.journal j using (ledger, seq),
+       lateral (values ('kind', t.kind), ('channel', t.channel), ('effective_at',
+         case when t.effective_at = j.recorded_at then 'recorded_at' end)) as f (field, value)
+ where f.value is not null group by 1, 2, 3, 4
+"""
+_INDEX = ("transaction", "transaction_metadata", "transaction_bitmap", "value_dated_transaction")
 
 _HOUR = dt.timedelta(hours=1)
 QUESTIONS = {
@@ -51,6 +80,7 @@ QUESTIONS = {
     "a kind and a reference": Filters(kind="transfer", rail_reference="R 300"),
     "a kind and a counterparty": Filters(kind="transfer", counterparty="cp42"),
     "a rare kind of a channel": Filters(kind="payroll", channel="ach"),
+    "a kind of a channel where it never is": Filters(kind="payroll", channel="internal"),
     "common metadata": Filters(metadata=(("source", "csv"),)),
     "rare metadata": Filters(metadata=(("source_row", "300"),)),
     "both": Filters(metadata=(("source", "csv"), ("source_row", "300"))),
@@ -61,27 +91,52 @@ QUESTIONS = {
         kind="transfer", effective_from=MIDDLE, effective_to=MIDDLE + _HOUR
     ),
     "all up to a moment": Filters(effective_to=MIDDLE),
+    "all of a rare kind up to a moment": Filters(kind="payroll", effective_to=MIDDLE),
+    "all of a kind and a channel from a moment on": Filters(
+        kind="transfer", channel="ach", effective_from=MIDDLE
+    ),
+    "all of a counterparty up to a moment": Filters(counterparty="cp42", effective_to=MIDDLE),
+    "an hour of common metadata": Filters(
+        metadata=(("source", "csv"),), effective_from=MIDDLE, effective_to=MIDDLE + _HOUR
+    ),
+    "recorded before they count": Filters(effective_from=MIDDLE, until_seq=ROWS // 4),
+    "recorded after they counted": Filters(effective_to=MIDDLE, after_seq=3 * ROWS // 4),
     "recorded between": Filters(after_seq=ROWS // 4, until_seq=ROWS // 2),
     "recorded between, of a channel": Filters(channel="ach", until_seq=ROWS // 2),
 }
 EXAMINED_MAX = 40 * LIMIT
 """Rows that a page of 100 may look at."""
+BITS_MAX = LIMIT * 64
+"""Bits of the bitmaps, and parts of them, that it may look at."""
 
 
-async def _filled(database: LedgerDatabase) -> asyncpg.Connection:
+async def _filled(database: LedgerDatabase, rows: int = ROWS) -> asyncpg.Connection:
     connection = await asyncpg.connect(database.owner_url)
-    await connection.execute(_FILL.replace("$1", str(ROWS)))
-    await connection.execute(_FILL_METADATA.replace("$1", str(ROWS)))
-    await connection.execute("vacuum analyze ledger.transaction, ledger.transaction_metadata")
+    for fill in (
+        _FILL,
+        _FILL_METADATA,
+        _FILL_JOURNAL,
+        _FILL_VALUE_DATED_TRANSACTIONS,
+        _FILL_BITMAPS,
+    ):
+        await connection.execute(fill.replace("$1", str(rows)))
+    await connection.execute(f"vacuum analyze {', '.join(f'ledger.{name}' for name in _INDEX)}")
     return connection
 
 
 def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The nodes of a plan that read the index of transactions."""
-    if plan.get("Relation Name") in ("transaction", "transaction_metadata"):
+    """The nodes of a plan that read the index of transactions, where they ran."""
+    if plan.get("Relation Name") in _INDEX and plan["Actual Loops"]:
         yield plan
     for part in plan.get("Plans", []):
         yield from scans(part)
+
+
+def _looked_at(nodes: Iterable[dict[str, Any]]) -> float:
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in nodes
+    )
 
 
 async def test_no_question_reads_the_whole_table(ledger_database: LedgerDatabase) -> None:
@@ -89,21 +144,91 @@ async def test_no_question_reads_the_whole_table(ledger_database: LedgerDatabase
     for name, filters in QUESTIONS.items():
         middle = (MIDDLE if filters.by_effective_time else None, ROWS // 2)
         for before in (None, middle):
-            sql, arguments = question("simulated", filters, before, LIMIT)
+            # by `seq`, where what counts when it is recorded lies: as it is filled, 20 seconds apart
+            recorded = [
+                LAST_SEQ if moment is None else max((moment - START) // _EACH - 1, 0)
+                for moment in (filters.effective_from or START, filters.effective_to)
+            ]
+            if before is not None:
+                recorded[1] = min(recorded[1], before[1] - 1)
+            sql, arguments = question("simulated", filters, before, LIMIT, tuple(recorded))
             for mode in ("force_custom_plan", "force_generic_plan"):
                 await connection.execute(f"set plan_cache_mode = {mode}")
                 explained = await connection.fetchval(
                     f"explain (analyze, format json) {sql}", *arguments
                 )
-                read = list(scans(json.loads(explained)[0]["Plan"]))
+                plan = json.loads(explained)[0]["Plan"]
+                read = list(scans(plan))
                 kinds = {scan["Node Type"] for scan in read}
-                assert kinds <= {"Index Scan", "Index Only Scan"}, (name, before, mode, kinds)
-                examined = sum(
-                    (scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0))
-                    * scan["Actual Loops"]
-                    for scan in read
+                assert not kinds & {"Seq Scan"}, (name, before, mode, kinds)
+                # each candidate, its row of the table, and the way to the last candidate
+                most = EXAMINED_MAX + 3 * EXAMINED * ("candidates" in sql)
+                assert _looked_at(read) <= most, (name, before, mode, _looked_at(read))
+                bits = _looked_at(unnested(plan))
+                assert bits <= BITS_MAX, (name, before, mode, bits)
+    await connection.close()
+
+
+FEW = 2_000
+_SLOWLY = """
+select seq from ledger.transaction t
+ where ($1::text is null or kind = $1) and ($2::text is null or channel = $2)
+   and ($3::text is null or counterparty = $3) and ($4::text is null or rail_reference = $4)
+   and ($5::timestamptz is null or effective_at >= $5)
+   and ($6::timestamptz is null or effective_at < $6) and seq > $7 and seq <= $8
+   and (select count(*) from ledger.transaction_metadata m
+         join unnest($9::text[], $10::text[]) as w (key, value) using (key, value)
+         where m.ledger = t.ledger and m.seq = t.seq) = cardinality($9)
+ order by case when $5 is null and $6 is null then null else effective_at end desc, seq desc
+"""
+
+
+@pytest.mark.parametrize(("examined", "limit"), [(3, 2), (100, 23), (10_000, 23)])
+async def test_pages_are_those_of_a_slow_filter(
+    ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch, examined: int, limit: int
+) -> None:
+    """Of transactions of which forty at a time are recorded at one moment."""
+    monkeypatch.setattr(transaction_index, "EXAMINED", examined)
+    connection = await _filled(ledger_database, 0)
+    for fill in (_FILL, _FILL_METADATA, _FILL_JOURNAL):
+        at_a_time = fill.replace("seq * interval", "seq / 40 * 40 * interval")
+        at_a_time = at_a_time.replace("1 day", "1 minute").replace("seq % 1000", "seq % 50")
+        await connection.execute(at_a_time.replace("$1", str(FEW)))
+    for fill in (_FILL_VALUE_DATED_TRANSACTIONS, _FILL_BITMAPS):
+        await connection.execute(fill)
+    await connection.execute(
+        "insert into ledger.head (ledger, epoch, seq, root) values ('simulated', 1, $1, '')", FEW
+    )
+    await connection.execute(
+        "insert into ledger.projection values ('simulated', 'history', $1)", FEW
+    )
+    for name, asked in QUESTIONS.items():
+        # around what is recorded at one moment, with its edges
+        for edge in (0, 1, 799, 801):
+            filters = msgspec.structs.replace(
+                asked,
+                effective_from=asked.effective_from
+                and START + (FEW // 2 // 40 * 40 - edge) * _EACH,
+                effective_to=asked.effective_to and START + (FEW // 2 // 40 * 40 + edge) * _EACH,
+                after_seq=asked.after_seq and FEW // 4,
+                until_seq=min(asked.until_seq, FEW // 2 + 13),
+            )
+            expected = await connection.fetch(
+                _SLOWLY, filters.kind, filters.channel, filters.counterparty, filters.rail_reference,
+                filters.effective_from, filters.effective_to, filters.after_seq, filters.until_seq,
+                *([pair[n] for pair in filters.metadata] for n in (0, 1)),
+            )  # fmt: skip
+            found: list[int] = []
+            before, pages = None, 0
+            while pages == 0 or before is not None:
+                page = await find(
+                    connection, "simulated", filters, before=before, limit=limit, head=FEW
                 )
-                assert examined <= EXAMINED_MAX, (name, before, mode, examined)
+                found += [row["seq"] for row in page.rows]
+                assert len(found) <= len(expected), (name, edge)
+                following = page.following and write_place(page.following)
+                before, pages = following and read_place(following, filters), pages + 1
+            assert found == [row["seq"] for row in expected], (name, edge)
     await connection.close()
 
 
