@@ -133,6 +133,9 @@ cdef class Lane:
     cdef bytes _head
     cdef long long _microseconds
     cdef int _day_number
+    cdef object _sorted_kind, _sorted_context
+    cdef list _sort
+    """Where transactions of the kind and channel of the one before are gathered."""
     cdef list _raws, _leaf_hashes, _types, _digests, _key_seqs, _request_hashes, _transactions
     cdef dict _versions, _postings
 
@@ -209,7 +212,10 @@ cdef class Lane:
         self._key_seqs.append(number)
         self._request_hashes.append(request_hash)
         self._transactions.append(self._row_of(seq, (<tuple>when)[0], kind, context))
-        self._batch.sorts[kind, context.channel].append(number)
+        if kind is not self._sorted_kind or context is not self._sorted_context:
+            self._sorted_kind, self._sorted_context = kind, context
+            self._sort = self._batch.sorts[kind, context.channel]
+        self._sort.append(number)
         if (<tuple>when)[0] != self._recorded_at:
             self._batch.add_value_dated(number, (<tuple>when)[0])
         if metadata:

@@ -80,6 +80,7 @@ def plain(key: str = "k", size: int = 2, gap: str = "") -> bytes:
 @example(plain() + b" ")
 @example(plain() + b"x")
 @example(plain().replace(b'"fee"', b'"fee","kind":"fee"'))
+@example(plain().replace(b'"amount":"5"', b'"side":"debit"'))
 @example(plain().replace(b"USD", b"US\\u0044"))
 def test_a_message_is_that_of_the_long_way(raw: bytes) -> None:
     message = plain_bodies.PlainBodies(*CALLER).read(raw)
