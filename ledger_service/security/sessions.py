@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -38,7 +39,7 @@ on conflict (user_name_digest) do update
  where a.locked_until is null or a.locked_until <= clock_timestamp()
 returning failures
 """
-_argon2_at_once = asyncio.Semaphore(2)
+_ARGON2 = ThreadPoolExecutor(2, "argon2")
 """Argon2 takes a core for a while; more at once would let sign-ins starve the API."""
 
 
@@ -62,8 +63,9 @@ async def sign_in(pool: asyncpg.Pool, user_name: str, password: str) -> Session:
             user_name,
         )
     stored = person["password_hash"] if person else None
-    async with _argon2_at_once:
-        matches = await asyncio.to_thread(password_matches, stored, password)
+    matches = await asyncio.get_running_loop().run_in_executor(
+        _ARGON2, password_matches, stored, password
+    )
     async with pool.acquire() as connection, connection.transaction():
         if person is None or not matches:
             if person is not None:
