@@ -138,7 +138,7 @@ def day_sums(number: int, postings: Iterable[Posting]) -> list[DaySum]:
 
 def stream(rows: Iterable[bytes]) -> bytearray:
     """Rows as COPY takes them."""
-    return bytearray(b"".join((_HEADER, *rows, _TRAILER)))
+    return bytearray().join((_HEADER, *rows, _TRAILER))
 
 
 def array(values: Iterable[int]) -> str:

@@ -25,7 +25,7 @@ _ADD_TO_DAYS = (
     "insert into ledger.day_delta as t "
     "(ledger, number, effective_date, recorded_date, debits, credits) "
     "select $1, n.number, n.day, $2, n.debits, n.credits "
-    "from unnest($3::text::bigint[], $4::text[]::date[], $5::text::numeric[], $6::text::numeric[]) "
+    "from unnest($3::text::bigint[], $4::text::date[], $5::text::numeric[], $6::text::numeric[]) "
     "as n (number, day, debits, credits) "
     "on conflict (ledger, number, effective_date, recorded_date) do update "
     "set debits = t.debits + excluded.debits, credits = t.credits + excluded.credits"
@@ -55,15 +55,15 @@ async def write(connection: Any, batches: Sequence[Batch]) -> None:
     rows, sums, dated = await _derived(ledger, recorded_date, await _together(batches))
     await _copy(connection, "posting_list", rows)
     if sums:
-        numbers, days, debited, credited = zip(*sums, strict=True)
+        numbers, days, debited, credited = map(list, zip(*sums, strict=True))
         await connection.execute(
             _ADD_TO_DAYS,
             ledger,
             day,
-            copy_format.array(numbers),
-            days,
-            copy_format.array(debited),
-            copy_format.array(credited),
+            fast.array(numbers),
+            "{" + ",".join(days) + "}",
+            fast.array(debited),
+            fast.array(credited),
         )
     await _copy_records(connection, "value_dated_entry", dated)
     await _copy(connection, "transaction", [row for batch in batches for row in batch.transactions])
