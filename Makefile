@@ -31,7 +31,7 @@ prerequisites:
 
 install: $(INSTALLED)  ## Make the environment in .venv from the lock file
 
-$(INSTALLED): requirements.lock requirements-installer.lock pyproject.toml $(wildcard ledger_service/engine/*.p[xy][xd]) | prerequisites
+$(INSTALLED): requirements.lock requirements-installer.lock pyproject.toml $(wildcard ledger_service/*/*.p[xy][xd]) | prerequisites
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
@@ -113,4 +113,4 @@ docs: install  ## Build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict --site-dir build/docs
 
 clean:  ## Remove the environment and what was built (the home with its data stays)
-	@rm -rf $(VENV) build ledger_service/engine/*.so
+	@rm -rf $(VENV) build ledger_service/*/*.so
