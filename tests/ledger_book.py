@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -48,6 +49,7 @@ from ledger_service.domain.rule_commands import (
     capitalize_interest,
     charge_fee,
 )
+from ledger_service.engine import fast
 from ledger_service.engine.charts import known_charts
 from tests.asking import Ask, body_of
 
@@ -61,6 +63,11 @@ OPENING = OpenLedger(
     "us_fintech_fbo/1",
     "key_test",
 )
+
+
+def arrived(commands: Sequence[Command]) -> Sequence[Command]:
+    """As they come to the writer over the line, where the lane reads them."""
+    return fast.commands_of([msgspec.Raw(msgspec.msgpack.encode(one)) for one in commands])
 
 
 def carry_out(book: Book, command: Command, now: dt.datetime = NOW) -> Decision:

@@ -12,7 +12,6 @@ import hashlib
 import msgspec
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memcpy
 
 from ledger_service.engine.plain cimport Text, is_text
 from ledger_service.engine.put cimport put, put_chars
@@ -109,6 +108,25 @@ cdef inline char* _put_text(char* at, Text text) noexcept:
     return put_chars(at + 2, text.chars, text.size)
 
 
+cdef char* _put_content(char* at, Text kind, Entry* entries, int size, bint is_hashed) noexcept:
+    """Kind and entries; what is hashed has an entry's fields in the order of their names."""
+    cdef Entry* entry
+    cdef int place
+    at = _put_text(at, kind)
+    at[0] = <char>(0x90 | size)
+    at += 1
+    for place in range(size):
+        entry = &entries[place]
+        at = _put_text(put(at, b"\x84\xa7account"), entry.account)
+        if not is_hashed:
+            at = _put_text(put(at, b"\xa4side"), entry.side)
+        at = _put_text(put(at, b"\xa6amount"), entry.amount)
+        at = _put_text(put(at, b"\xa8currency"), entry.currency)
+        if is_hashed:
+            at = _put_text(put(at, b"\xa4side"), entry.side)
+    return at
+
+
 cdef class PlainBodies:
     """Reads transactions for one ledger in the name of one caller."""
 
@@ -168,32 +186,12 @@ cdef class PlainBodies:
     cdef _message(self, Text key, Text kind, Entry* entries, int size):
         cdef char room[ROOM]
         cdef char* at
-        cdef Entry* entry
-        cdef int place
         digest = _sha256(self._ledger + PyBytes_FromStringAndSize(key.chars, key.size)).digest()
-        at = room
-        at[0] = <char>0x98
-        at = _put_text(at + 1, kind)
-        at[0] = <char>(0x90 | size)
-        at += 1
-        for place in range(size):
-            entry = &entries[place]
-            at = _put_text(put(at, b"\x84\xa7account"), entry.account)
-            at = _put_text(put(at, b"\xa6amount"), entry.amount)
-            at = _put_text(put(at, b"\xa8currency"), entry.currency)
-            at = _put_text(put(at, b"\xa4side"), entry.side)
-        at = put(at, _REST)
+        room[0] = <char>0x98
+        at = put(_put_content(room + 1, kind, entries, size, True), _REST)
         hashed = _sha256(PyBytes_FromStringAndSize(room, at - room)).digest()
         at = put(put(put(put(room, _HEAD), digest), b"\xc4\x20"), hashed)
-        at = _put_text(at, kind)
-        at[0] = <char>(0x90 | size)
-        at += 1
-        for place in range(size):
-            entry = &entries[place]
-            at = _put_text(put(at, b"\x84\xa7account"), entry.account)
-            at = _put_text(put(at, b"\xa4side"), entry.side)
-            at = _put_text(put(at, b"\xa6amount"), entry.amount)
-            at = _put_text(put(at, b"\xa8currency"), entry.currency)
+        at = _put_content(at, kind, entries, size, False)
         if at - room + len(self._tail) > ROOM:
             return None
         at = put(at, self._tail)

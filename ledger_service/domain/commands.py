@@ -204,6 +204,8 @@ KEYED = (
 """The same as a tuple, which `isinstance` takes several times as fast as a union."""
 OfPeriod = SoftClosePeriod | ClosePeriod | ReopenPeriod | AttestDay
 Command = OpenLedger | OpenAccount | ChangeAccount | Keyed | ExpireHold | OfPeriod | Declaring
+decode_command = msgspec.msgpack.Decoder(Command).decode
+"""A command from its msgpack. Errors: msgspec.ValidationError, msgspec.DecodeError."""
 
 
 def post_transaction(

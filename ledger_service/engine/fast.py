@@ -7,7 +7,7 @@ import msgspec
 
 from ledger_service.domain import memory
 from ledger_service.domain.book import Book
-from ledger_service.domain.commands import Command
+from ledger_service.domain.commands import Command, decode_command
 
 try:
     from ledger_service.engine.lane import Lane, lacks_of
@@ -25,12 +25,9 @@ except ImportError:
         return memory.lacks_of(book, chain.from_iterable(asked))
 
 
-_decode = msgspec.msgpack.Decoder(Command).decode
-
-
 def commands_of(raws: list[msgspec.Raw]) -> Sequence[Command]:
     """The commands of a request. Errors: msgspec.ValidationError, msgspec.DecodeError."""
-    return Commands(raws) if Commands else [_decode(raw) for raw in raws]
+    return Commands(raws) if Commands else [decode_command(raw) for raw in raws]
 
 
 def are_plain(commands: Sequence[Command]) -> bool:

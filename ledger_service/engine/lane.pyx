@@ -21,7 +21,7 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.stdlib cimport malloc
 
 from ledger_service.engine.plain cimport Commands, Leg, Post, Text, is_text
-from ledger_service.engine.rows cimport Postings
+from ledger_service.engine.rows cimport Postings, added
 from ledger_service.engine.put cimport (
     PyUnicode_AsUTF8AndSize,
     put,
@@ -36,7 +36,6 @@ from ledger_service.engine.put cimport (
 from ledger_service.domain import memory, transaction
 from ledger_service.domain.account import Account
 from ledger_service.domain.decisions import When, when_it_counts
-from ledger_service.domain.limits import check_limits
 from ledger_service.engine.copy_format import columns, day_number, microseconds, text
 from ledger_service.engine.protocol import Committed
 
@@ -47,9 +46,6 @@ cdef extern from "structmember.h":
         Py_ssize_t offset
     ctypedef struct PyMemberDescrObject:
         PyMemberDef* d_member
-
-cdef extern from *:
-    bint _added "__builtin_add_overflow"(long long, long long, long long*) nogil
 
 cdef enum:
     EXTRAS = 8192  # bytes that a context or metadata may take
@@ -110,7 +106,7 @@ cdef inline int _add(object account, Py_ssize_t place, long long amount) except 
     cdef long long total
     before = _get(account, place)
     total = PyLong_AsLongLongAndOverflow(before, &is_large)
-    if is_large or _added(total, amount, &total):
+    if is_large or added(total, amount, &total):
         _set(account, place, before + amount)
     else:
         _set(account, place, total)

@@ -18,7 +18,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp
 
 from ledger_service.contract.context import Context
-from ledger_service.domain.commands import Command
+from ledger_service.domain.commands import decode_command
 
 cdef extern from *:
     ctypedef long long int128 "__int128_t"
@@ -28,7 +28,7 @@ cdef enum:
     DIGEST = 32  # bytes, as of a request's hash
     HEAD = 8
 
-cdef object _decode = msgspec.msgpack.Decoder(Command).decode
+cdef object _decode = decode_command
 cdef object _decode_context = msgspec.msgpack.Decoder(Context).decode
 cdef object _decode_metadata = msgspec.msgpack.Decoder(dict[str, str]).decode
 

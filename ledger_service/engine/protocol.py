@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import structlog
 
-from ledger_service.domain.commands import Command
+from ledger_service.domain.commands import Command, decode_command
 from ledger_service.engine import fast
 
 log = structlog.get_logger()
@@ -88,7 +88,6 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decode_command = msgspec.msgpack.Decoder(Command).decode
 _decode_request = msgspec.msgpack.Decoder(Request[list[msgspec.Raw]]).decode
 decode_reply = msgspec.msgpack.Decoder(Reply).decode
 
@@ -109,7 +108,7 @@ def decode_request(raw: bytes) -> Request[Sequence[Command]]:
 
 def read_command(command: Command | msgspec.Raw) -> Command:
     """A command that may still be its msgpack."""
-    return _decode_command(command) if isinstance(command, msgspec.Raw) else command
+    return decode_command(command) if isinstance(command, msgspec.Raw) else command
 
 
 def frame(message: Request[Any] | Reply) -> bytes:

@@ -1,5 +1,9 @@
 """What `lane.pyx` sees of `rows.pyx`."""
 
+cdef extern from *:
+    # Whether the sum, which is put in any case, has grown past a register.
+    bint added "__builtin_add_overflow"(long long, long long, long long*) nogil
+
 
 cdef struct Posting:
     long long seq

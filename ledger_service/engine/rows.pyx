@@ -20,10 +20,6 @@ cdef inline char* _put_array(char* at, unsigned oid, int width, Py_ssize_t size)
     return put_big(at, 1, 4)
 
 
-cdef extern from *:
-    bint _added "__builtin_add_overflow"(long long, long long, long long*) nogil
-
-
 cdef class Postings:
     """As a list of `copy_format.Posting`: the entries of one account, here without an object for each."""
 
@@ -135,8 +131,8 @@ cdef bint _sum_of_day(number, Postings postings, list sums) except -1:
     for place in range(postings.size):
         posting = &postings.items[place]
         if posting.day != postings.items[0].day or (
-            _added(debits, posting.amount, &debits) if posting.amount > 0
-            else _added(credits_, -posting.amount, &credits_)
+            added(debits, posting.amount, &debits) if posting.amount > 0
+            else added(credits_, -posting.amount, &credits_)
         ):
             return False
     sums.append((number, day_text(postings.items[0].day), debits, credits_))

@@ -16,6 +16,7 @@ from ledger_service.engine.deciding import Submission
 from ledger_service.engine.projector import ProjectionBehind, Projector, caught_up
 from ledger_service.engine.protocol import Committed, Verdict
 from ledger_service.engine.writer import LedgerWriter, deadline_in
+from tests.ledger_book import arrived
 from tests.servers import LedgerDatabase
 
 _BATCH = 8_000
@@ -57,7 +58,7 @@ async def carry_out(database: LedgerDatabase, ledger: str, commands: Iterable[Co
         answer = asyncio.get_running_loop().create_future()
         writer.offer(
             Submission(
-                batch,
+                arrived(batch),
                 linked=False,
                 deadline=deadline_in(600),
                 in_doubt=False,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import hypothesis.strategies as st
@@ -30,7 +29,7 @@ from ledger_service.engine.batch import Batch
 from ledger_service.engine.deciding import Submission, decide_all
 from ledger_service.engine.merkle import Tree
 from ledger_service.engine.protocol import Refused
-from tests.ledger_book import NOW, open_book
+from tests.ledger_book import NOW, arrived, open_book
 
 TAKES = "takes a C compiler at installation"
 lane = pytest.importorskip("ledger_service.engine.lane", reason=TAKES)
@@ -154,11 +153,6 @@ submissions = st.lists(
 
 PARTS = ("_book", "_tree", "transaction_row")
 """Of a batch, what is no row."""
-
-
-def arrived(commands: list[Command]) -> Sequence[Command]:
-    """As they come over the line."""
-    return fast.commands_of([msgspec.Raw(msgspec.msgpack.encode(one)) for one in commands])
 
 
 def carry_out(asked: list[tuple[list[Command], bool]], compiled: Any) -> list[Any]:
