@@ -45,39 +45,57 @@ class Edge:
         scope.setdefault("state", {})["request_id"] = request_id
         # Of this request alone: it has a task of its own.
         logs.request_id.set(request_id)
-        own_headers = [(b"x-request-id", request_id.encode("ascii")), *_OWN_HEADERS]
-        status, replaced = 0, False
-
-        async def send_own(message: Message) -> None:
-            nonlocal status, replaced
-            if replaced:
-                return
-            if message["type"] == "http.response.start":
-                if message["status"] == 413 and not _is_problem(message):
-                    # The framework's own limit answers in plain text, from below our handlers.
-                    await render(Problem("body_too_large"), request_id)(scope, receive, send_own)
-                    replaced = True
-                    return
-                status = message["status"]
-                message = {**message, "headers": [*message["headers"], *own_headers]}
-            await send(message)
-
+        answer = _Answer(send, request_id)
         began = time.perf_counter()
         try:
             _refuse_nul(scope)
-            await self._app(scope, receive, send_own)
+            await self._app(scope, receive, answer.send)
         except ClientDisconnect:
-            status = 499
+            answer.status = 499
         except Exception as error:  # noqa: BLE001 - the last catch
             problem = problem_of(error)
             if problem.code == "internal_error":
                 _log_failure(error)
-            if status:
+            if answer.status:
                 # The answer is under way: cutting it off says that it is not whole.
                 raise _CutOff from None
-            await render(problem, request_id)(scope, receive, send_own)
+            await render(problem, request_id)(scope, receive, answer.send)
         finally:
-            _log_request(scope, status, began)
+            _log_request(scope, answer.status, began)
+
+
+class _Answer:
+    """What is sent of one request, with our headers.
+
+    An object, because a function that names itself is a cycle, and would hold all of its request
+    until the next collection, which then stops every other one.
+    """
+
+    __slots__ = ("_replaced", "_request_id", "_send", "status")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self._replaced = False
+        self.status = 0
+        """Of what was answered; 0 before that."""
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on."""
+        if self._replaced:
+            return
+        if message["type"] == "http.response.start":
+            if message["status"] == 413 and not _is_problem(message):
+                # The framework's own limit answers in plain text, from below our handlers.
+                problem = render(Problem("body_too_large"), self._request_id)
+                await self.send({**message, "headers": problem.raw_headers})
+                await self.send({"type": "http.response.body", "body": problem.body})
+                self._replaced = True
+                return
+            self.status = message["status"]
+            own = (b"x-request-id", self._request_id.encode("ascii"))
+            message = {**message, "headers": [*message["headers"], own, *_OWN_HEADERS]}
+        await self._send(message)
 
 
 class _CutOff(Exception):
