@@ -111,6 +111,8 @@ class PostgresServer:
             "max_connections": "200",
             "shared_buffers": "256MB",
             "max_wal_size": "4GB",
+            # A batch of 8,000 writes more than the 8 MB that 256 MB would give: it would wait for the log.
+            "wal_buffers": "64MB",
             "jit": "off",
             "log_line_prefix": "%m [%p] %q%u@%d ",
         }

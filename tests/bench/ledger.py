@@ -33,8 +33,8 @@ from tests.bench import asof, invariants, references
 from tests.bench.house import LEDGER, ROUTES, House, Processor, house, wait_for_writer
 
 WORKLOADS = ("uniform", "zipf", "hot")
-CONNECTIONS = {0: 64, 100: 16, 1000: 6, 8000: 4}
-"""Of the client, by transactions in a request (0: the route for one)."""
+CONNECTIONS = {0: 64, 100: 64, 1000: 16, 8000: 6}
+"""Of the client, by transactions in a request (0: the route for one): as many as keep both processors busy."""
 IN_USE = 50_000
 
 
