@@ -59,6 +59,10 @@ def entries_of(lines: list[Line]) -> list[dict[str, str]]:
 
 def body_of(ask: Ask) -> dict[str, Any]:
     """The body of its request."""
+    return {**_content_of(ask), **({"dry_run": True} if ask.dry_run else {})}
+
+
+def _content_of(ask: Ask) -> dict[str, Any]:
     match ask.do:
         case "status":
             return {"status": ask.status, "reason": ask.key}
@@ -70,8 +74,6 @@ def body_of(ask: Ask) -> dict[str, Any]:
     if ask.do in ("post", "hold"):
         kind = {"hold": "card_purchase", "post": "return" if ask.imposed else "transfer"}[ask.do]
         body |= {"kind": kind, "entries": entries_of(ask.lines)}
-        if ask.dry_run:
-            body["dry_run"] = True
     if ask.do == "post" and ask.imposed:
         body["imposed"] = True
     if ask.corrects:

@@ -71,13 +71,13 @@ def arrived(commands: Sequence[Command]) -> Sequence[Command]:
 
 
 def carry_out(book: Book, command: Command, now: dt.datetime = NOW) -> Decision:
-    """Decide, and apply where there is something to apply."""
+    """Decide, and apply where there is something to apply that is no dry run."""
     if isinstance(command, ClosePeriod):
         book.closings[command.through] = Books([], "00" * 32, [])
     if isinstance(command, AccrueInterest | CapitalizeInterest):
         begin_accruing(book, command.rule, command.account)
     decision = book.decide(command, now)
-    if isinstance(decision, list):
+    if isinstance(decision, list) and not getattr(command, "dry_run", False):
         for event in decision:
             key = (command.digest, command.request_hash) if isinstance(command, Keyed) else None
             book.apply(event, key)
@@ -91,13 +91,15 @@ def command_of(ask: Ask, ledger: str = "simulated") -> Command:
     actor = "key_test"
     match ask.do:
         case "status":
-            return ChangeAccount(ask.account, ask.status, ask.key, actor)  # type: ignore[arg-type]
+            status: Any = ask.status
+            return ChangeAccount(ask.account, status, ask.key, actor, dry_run=ask.dry_run)
         case "soft_close":
-            return SoftClosePeriod(ask.day, actor)
+            return SoftClosePeriod(ask.day, actor, dry_run=ask.dry_run)
         case "close":
-            return ClosePeriod(ask.day, actor)
+            return ClosePeriod(ask.day, actor, dry_run=ask.dry_run)
         case "reopen":
-            return ReopenPeriod(ask.day, body_of(ask)["reason"], ask.approval, actor)
+            reason = body_of(ask)["reason"]
+            return ReopenPeriod(ask.day, reason, ask.approval, actor, dry_run=ask.dry_run)
     body: Any = msgspec.convert(body_of(ask), _BODIES[ask.do])
     of = [ask.of] if ask.of else []
     return body.command(ledger, *of, actor, "req_test")

@@ -13,11 +13,11 @@ from ledger_service.api import posting_bodies
 from ledger_service.api.clocks import recorded_range, resolve_seq
 from ledger_service.api.json_bytes import JsonBytes
 from ledger_service.api.problems import Problem
-from ledger_service.api.verdicts import item, settled
+from ledger_service.api.verdicts import item, rehearsed, settled
 from ledger_service.api.who import Principal, require
 from ledger_service.domain.commands import ChangeAccount
 from ledger_service.engine import entry_list, reads
-from ledger_service.engine.protocol import Committed
+from ledger_service.engine.protocol import Possible
 
 router = APIRouter(tags=["accounts"])
 BATCH_MAX_BYTES = 32 * 1024 * 1024
@@ -31,9 +31,10 @@ async def open_account(
     body = await posting_bodies.read(request, posting_bodies.AccountBody)
     command = body.command(who.actor, who.request_id)
     verdict = settled((await request.app.state.ledger.submit(ledger, [command]))[0])
-    replayed = isinstance(verdict, Committed) and verdict.replayed
+    if isinstance(verdict, Possible):
+        return rehearsed(verdict)
     found = await reads.account(request.app.state.pool, ledger, body.account)
-    return JSONResponse(found, status_code=200 if replayed else 201)
+    return JSONResponse(found, status_code=200 if verdict.replayed else 201)
 
 
 @router.post("/v1/ledgers/{ledger}/accounts:batch", max_body_size=BATCH_MAX_BYTES)
@@ -85,15 +86,19 @@ async def change_account(
     account: str,
     who: Annotated[Principal, require("accounts.freeze")],
     request: Request,
-) -> dict[str, Any]:
+) -> Response:
     """Freeze, thaw or close an account, with the code of a reason."""
     body = await posting_bodies.read(request, posting_bodies.StatusBody)
-    command = ChangeAccount(account, body.status, body.reason, who.actor, who.request_id)
-    settled((await request.app.state.ledger.submit(ledger, [command]))[0])
+    command = ChangeAccount(
+        account, body.status, body.reason, who.actor, who.request_id, body.dry_run
+    )
+    verdict = settled((await request.app.state.ledger.submit(ledger, [command]))[0])
+    if isinstance(verdict, Possible):
+        return rehearsed(verdict)
     found = await reads.account(request.app.state.pool, ledger, account)
     if found is None:
         raise Problem("not_found", "There is no such account in this ledger.")
-    return found
+    return JSONResponse(found)
 
 
 @router.get("/v1/ledgers/{ledger}/accounts/{account}/entries")

@@ -88,3 +88,5 @@ class CommandsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     commands: list[msgspec.Raw]
     linked: bool = False
+    dry_run: bool = False
+    """Of them all, each as if those before it were done."""

@@ -113,11 +113,11 @@ async def batch(ledger: str, who: _Poster, request: Request) -> Response:
     """Several commands in order, each `do`: post, hold, capture, void, charge, accrue or
     capitalize; a verdict for each.
 
-    `linked`: all of them or none.
+    `linked`: all of them or none. `dry_run`: nothing, each as if those before it were done.
     """
     body = await posting_bodies.read(request, CommandsBody)
     decoded = await decode_each(request, body.commands, lambda raw: _command(raw, ledger, who))
-    return await answer_batch(request, ledger, decoded, linked=body.linked)
+    return await answer_batch(request, ledger, decoded, linked=body.linked, dry_run=body.dry_run)
 
 
 def _command(raw: msgspec.Raw, ledger: str, who: Principal) -> Keyed:

@@ -13,17 +13,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from ledger_service.api import posting_bodies
 from ledger_service.api.clocks import AsOf, resolve_seq
 from ledger_service.api.problems import Problem
-from ledger_service.api.verdicts import settled
+from ledger_service.api.verdicts import rehearsed, settled
 from ledger_service.api.who import Principal, require
 from ledger_service.contract import environment
 from ledger_service.contract.events import TrialLine
 from ledger_service.domain.chart import Chart
-from ledger_service.domain.commands import OpenLedger
 from ledger_service.domain.trial_balance import roll_ups
 from ledger_service.engine import as_of, reads, standing
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.client import LedgerClient
-from ledger_service.engine.protocol import Committed
+from ledger_service.engine.protocol import Possible
 
 EVENTS_MAX = 100_000
 """Events in one answer."""
@@ -51,20 +50,12 @@ async def open_ledger(
 ) -> Response:
     """Open a ledger; the same again changes nothing."""
     body = await posting_bodies.read(request, posting_bodies.LedgerBody)
-    command = OpenLedger(
-        body.ledger,
-        body.currencies,
-        body.time_zone,
-        body.cut_off,
-        body.calendar,
-        body.chart,
-        who.actor,
-        who.request_id,
-    )
+    command = body.command(who.actor, who.request_id)
     verdict = settled(await request.app.state.ledger.open_ledger(command))
-    replayed = isinstance(verdict, Committed) and verdict.replayed
+    if isinstance(verdict, Possible):
+        return rehearsed(verdict)
     opened = await reads.ledger(request.app.state.pool, body.ledger)
-    return JSONResponse(opened, status_code=200 if replayed else 201)
+    return JSONResponse(opened, status_code=200 if verdict.replayed else 201)
 
 
 @router.get("/v1/ledgers")

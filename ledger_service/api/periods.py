@@ -51,21 +51,23 @@ async def get_periods(
 async def soft_close(ledger: str, who: _Closer, request: Request) -> Response:
     """From now on take only approved corrections up to the day `through`."""
     body = await posting_bodies.read(request, DayBody)
-    return await post_one(request, ledger, SoftClosePeriod(body.through, who.actor, who.request_id))
+    command = SoftClosePeriod(body.through, who.actor, who.request_id, body.dry_run)
+    return await post_one(request, ledger, command)
 
 
 @router.post("/v1/ledgers/{ledger}/periods:close", status_code=201)
 async def close(ledger: str, who: _Closer, request: Request) -> Response:
     """Take nothing more up to the day `through`; the answer states the trial balance and the root."""
     body = await posting_bodies.read(request, DayBody)
-    return await post_one(request, ledger, ClosePeriod(body.through, who.actor, who.request_id))
+    command = ClosePeriod(body.through, who.actor, who.request_id, body.dry_run)
+    return await post_one(request, ledger, command)
 
 
 @router.post("/v1/ledgers/{ledger}/days/{day}:attest", status_code=201)
 async def attest(ledger: str, day: str, who: _Closer, request: Request) -> Response:
     """Take nothing more for one day, which was compared with the bank."""
     body = await posting_bodies.read(request, AttestationBody)
-    command = AttestDay(day, body.reference, who.actor, who.request_id)
+    command = AttestDay(day, body.reference, who.actor, who.request_id, body.dry_run)
     return await post_one(request, ledger, command)
 
 
@@ -73,8 +75,10 @@ async def attest(ledger: str, day: str, who: _Closer, request: Request) -> Respo
 async def reopen(ledger: str, who: _Closer, request: Request) -> Response:
     """Without an approval: ask a second person for it (202). With it: take corrections again."""
     body = await posting_bodies.read(request, ReopeningBody)
-    command = ReopenPeriod(body.since, body.reason, body.approval or "", who.actor, who.request_id)
-    if body.approval is None:
+    command = ReopenPeriod(
+        body.since, body.reason, body.approval or "", who.actor, who.request_id, body.dry_run
+    )
+    if body.approval is None and not body.dry_run:
         if not is_day(body.since):
             raise Problem("bad_day")
         if not is_code(body.reason):

@@ -20,6 +20,7 @@ from ledger_service.contract.identifiers import looks_personal
 from ledger_service.domain.commands import (
     CaptureHold,
     OpenAccount,
+    OpenLedger,
     PlaceHold,
     PostTransaction,
     ReverseTransaction,
@@ -134,6 +135,7 @@ class CaptureBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     effective_at: str | None = None
     context: ContextBody | None = None
     metadata: dict[str, str] = {}
+    dry_run: bool = False
 
     def command(self, ledger: str, hold: int, actor: str, request_id: str) -> CaptureHold:
         """The command it stands for."""
@@ -148,6 +150,7 @@ class CaptureBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             context=self.context,
             metadata=self.metadata,
             request_id=request_id,
+            dry_run=self.dry_run,
         )
 
 
@@ -156,6 +159,7 @@ class VoidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     idempotency_key: str
     reason: str
+    dry_run: bool = False
 
     def command(self, ledger: str, hold: int, actor: str, request_id: str) -> VoidHold:
         """The command it stands for."""
@@ -166,6 +170,7 @@ class VoidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             reason=self.reason,
             actor=actor,
             request_id=request_id,
+            dry_run=self.dry_run,
         )
 
 
@@ -173,6 +178,7 @@ class DayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The last day of a period."""
 
     through: str
+    dry_run: bool = False
 
 
 class ReopeningBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,13 +187,15 @@ class ReopeningBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since: str
     reason: str
     approval: str | None = None
-    """That of a second person; left out: ask for it."""
+    """That of a second person; left out: ask for it. A dry run takes none."""
+    dry_run: bool = False
 
 
 class AttestationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What attests a day, e.g. the id of a bank statement."""
 
     reference: str
+    dry_run: bool = False
 
 
 class TransactionsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,16 +203,20 @@ class TransactionsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     transactions: list[msgspec.Raw]
     linked: bool = False
+    dry_run: bool = False
+    """Of them all, each as if those before it were done."""
 
 
 class ReverseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A reversal to execute, as it was approved."""
 
     idempotency_key: str
-    approval: str
     reason: str
-    reversal: str
+    approval: str = ""
+    """Left out of a dry run, as is `reversal`."""
+    reversal: str = ""
     amount: str | None = None
+    dry_run: bool = False
 
     def command(self, ledger: str, seq: int, actor: str, request_id: str) -> ReverseTransaction:
         """The command it stands for."""
@@ -218,6 +230,7 @@ class ReverseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             reason=self.reason,
             reversal=self.reversal,
             request_id=request_id,
+            dry_run=self.dry_run,
         )
 
 
@@ -229,12 +242,11 @@ class AccountBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner: str | None = None
     floor: str | None = None
     ceiling: str | None = None
+    dry_run: bool = False
 
     def command(self, actor: str, request_id: str) -> OpenAccount:
         """The command it stands for."""
-        return OpenAccount(
-            self.account, self.currency, actor, self.owner, self.floor, self.ceiling, request_id
-        )
+        return OpenAccount(actor=actor, request_id=request_id, **msgspec.structs.asdict(self))
 
 
 class AccountsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,6 +260,7 @@ class StatusBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     status: AccountStatus
     reason: str
+    dry_run: bool = False
 
 
 class LedgerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -259,6 +272,11 @@ class LedgerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cut_off: str
     calendar: str
     chart: str
+    dry_run: bool = False
+
+    def command(self, actor: str, request_id: str) -> OpenLedger:
+        """The command it stands for."""
+        return OpenLedger(actor=actor, request_id=request_id, **msgspec.structs.asdict(self))
 
 
 Body = TypeVar("Body")

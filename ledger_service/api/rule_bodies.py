@@ -24,6 +24,7 @@ class CurrencyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     currency: str
     exponent: int
+    dry_run: bool = False
 
 
 class TierBody(Tier, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -50,6 +51,7 @@ class RuleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rounding: Rounding = "half_even"
     day_count: DayCount | None = None
     balances: Literal["positive", "negative"] = "positive"
+    dry_run: bool = False
 
     def command(self, actor: str, request_id: str) -> DeclareRule:
         """The command it stands for."""
@@ -60,6 +62,7 @@ class WithdrawalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first day on which a rule is not in force any more."""
 
     since: str
+    dry_run: bool = False
 
 
 class ChargeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -37,7 +37,7 @@ _Reader = Annotated[Principal, require("ledgers.read")]
 async def declare_currency(ledger: str, who: _Declarer, request: Request) -> Response:
     """Keep a currency that is none of ISO 4217, with 0 to 9 places. The same again: 200."""
     body = await posting_bodies.read(request, CurrencyBody)
-    command = DeclareCurrency(body.currency, body.exponent, who.actor, who.request_id)
+    command = DeclareCurrency(body.currency, body.exponent, who.actor, who.request_id, body.dry_run)
     return await post_one(request, ledger, command)
 
 
@@ -59,7 +59,7 @@ async def declare_rule(ledger: str, who: _Declarer, request: Request) -> Respons
 async def withdraw_rule(ledger: str, rule: str, who: _Declarer, request: Request) -> Response:
     """Let a rule be in force no more from the day `since` on."""
     body = await posting_bodies.read(request, WithdrawalBody)
-    command = WithdrawRule(rule, body.since, who.actor, who.request_id)
+    command = WithdrawRule(rule, body.since, who.actor, who.request_id, body.dry_run)
     return await post_one(request, ledger, command)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ledger_service.api import posting_bodies
@@ -17,7 +17,7 @@ from ledger_service.api.json_bytes import JsonBytes
 from ledger_service.api.ledgers import NDJSON
 from ledger_service.api.posting_bodies import TransactionBody
 from ledger_service.api.problems import Problem
-from ledger_service.api.verdicts import item, settled
+from ledger_service.api.verdicts import item, rehearsed, settled
 from ledger_service.api.who import Principal, require
 from ledger_service.domain.commands import Command, Keyed, PlaceHold, PostTransaction
 from ledger_service.engine import reads
@@ -45,7 +45,7 @@ async def post_one(request: Request, ledger: str, command: Command) -> Response:
         verdict.detail["difference"] = await _difference(request, ledger, command, verdict.detail)
     found = settled(verdict)
     if not isinstance(found, Committed):
-        return JSONResponse({**msgspec.json.decode(found.event_bytes), "dry_run": True})
+        return rehearsed(found)
     # The event's canonical bytes are the answer.
     if found.replayed:
         return JsonBytes(found.event_bytes, headers=[(b"idempotent-replayed", b"true")])
@@ -94,22 +94,30 @@ async def post_transaction(
 async def post_batch(
     ledger: str, who: Annotated[Principal, require("transactions.post")], request: Request
 ) -> Response:
-    """Post many transactions in order; a verdict for each. `linked`: all of them or none."""
+    """Post many transactions in order; a verdict for each. `linked`: all of them or none. `dry_run`:
+    nothing, each as if those before it were done."""
     body = await posting_bodies.read(request, posting_bodies.TransactionsBody)
     read = posting_bodies.transaction_reader(ledger, who.actor, who.request_id)
     decoded = await decode_each(request, body.transactions, read)
-    return await answer_batch(request, ledger, decoded, linked=body.linked)
+    return await answer_batch(request, ledger, decoded, linked=body.linked, dry_run=body.dry_run)
 
 
 async def answer_batch(
-    request: Request, ledger: str, decoded: Sequence[Keyed | msgspec.Raw | Problem], *, linked: bool
+    request: Request,
+    ledger: str,
+    decoded: Sequence[Keyed | msgspec.Raw | Problem],
+    *,
+    linked: bool,
+    dry_run: bool,
 ) -> Response:
     """A verdict for each. Errors: `Problem`: `linked` with one that can't be decoded; a full queue,
     which takes nothing of a batch, so that it is tried again as a whole."""
     problems = [found for found in decoded if isinstance(found, Problem)]
     if linked and problems:
         raise problems[0]
-    results = await submit_decoded(request.app.state.ledger, ledger, decoded, linked=linked)
+    results = await submit_decoded(
+        request.app.state.ledger, ledger, decoded, linked=linked, dry_run=dry_run
+    )
     first = next((result for result in results if not isinstance(result, Problem)), None)
     if isinstance(first, Refused) and first.code == "busy":
         settled(first)
@@ -139,11 +147,17 @@ async def submit_decoded(
     decoded: Sequence[Keyed | msgspec.Raw | Problem],
     *,
     linked: bool = False,
+    dry_run: bool = False,
 ) -> list[Verdict | Problem]:
     """Verdicts in order; what could not be decoded keeps its problem."""
     commands = [found for found in decoded if not isinstance(found, Problem)]
     verdicts = await client.submit(
-        ledger, commands, linked=linked, deadline_s=_BULK_DEADLINE_S, with_events=False
+        ledger,
+        commands,
+        linked=linked,
+        deadline_s=_BULK_DEADLINE_S,
+        with_events=False,
+        dry_run=dry_run,
     )
     if len(verdicts) == len(decoded):
         return [*verdicts]

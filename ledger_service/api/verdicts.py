@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+from starlette.responses import JSONResponse
+
 from ledger_service.api.problems import Problem, refused
 from ledger_service.domain.errors import Refusal
 from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown, Verdict
@@ -16,6 +19,11 @@ def settled(verdict: Verdict) -> Committed | Possible:
     if isinstance(verdict, Unknown):
         raise Problem("outcome_unknown", headers={"Retry-After": "1"})
     return verdict
+
+
+def rehearsed(verdict: Possible) -> JSONResponse:
+    """What a dry run would have recorded."""
+    return JSONResponse({**msgspec.json.decode(verdict.event_bytes), "dry_run": True})
 
 
 def item(verdict: Verdict | Problem) -> dict[str, Any]:

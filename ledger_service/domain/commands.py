@@ -37,6 +37,8 @@ class OpenLedger(msgspec.Struct, frozen=True, array_like=True, tag="open_ledger"
     chart: str
     actor: str
     request_id: str | None = None
+    dry_run: bool = False
+    """Of any command: decide and answer, but change nothing."""
 
 
 class OpenAccount(msgspec.Struct, frozen=True, array_like=True, tag="open_account"):
@@ -50,6 +52,7 @@ class OpenAccount(msgspec.Struct, frozen=True, array_like=True, tag="open_accoun
     """Lowest balance on the normal side, minor units as text; None is unlimited."""
     ceiling: str | None = None
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class ChangeAccount(msgspec.Struct, frozen=True, array_like=True, tag="change_account"):
@@ -60,6 +63,7 @@ class ChangeAccount(msgspec.Struct, frozen=True, array_like=True, tag="change_ac
     reason: str
     actor: str
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class PostTransaction(msgspec.Struct, frozen=True, array_like=True, tag="post", gc=False):
@@ -77,7 +81,6 @@ class PostTransaction(msgspec.Struct, frozen=True, array_like=True, tag="post", 
     imposed: bool = False
     request_id: str | None = None
     dry_run: bool = False
-    """Decide and answer, but post nothing."""
     corrects: int | None = None
     """`seq` of the transaction whose booking this corrects; it then consumes `approval`."""
     approval: str | None = None
@@ -99,6 +102,7 @@ class ReverseTransaction(msgspec.Struct, frozen=True, array_like=True, tag="reve
     reversal: str = ""
     """Id of the request (`payments.reversal`), part of what was approved."""
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class PlaceHold(msgspec.Struct, frozen=True, array_like=True, tag="place_hold", gc=False):
@@ -133,6 +137,7 @@ class CaptureHold(msgspec.Struct, frozen=True, array_like=True, tag="capture_hol
     """None: that of the hold."""
     metadata: dict[str, str] = {}
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class VoidHold(msgspec.Struct, frozen=True, array_like=True, tag="void_hold", gc=False):
@@ -144,6 +149,7 @@ class VoidHold(msgspec.Struct, frozen=True, array_like=True, tag="void_hold", gc
     reason: str
     actor: str
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class ExpireHold(msgspec.Struct, frozen=True, array_like=True, tag="expire_hold"):
@@ -160,6 +166,7 @@ class SoftClosePeriod(msgspec.Struct, frozen=True, array_like=True, tag="soft_cl
     through: str
     actor: str
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class ClosePeriod(msgspec.Struct, frozen=True, array_like=True, tag="close"):
@@ -168,6 +175,7 @@ class ClosePeriod(msgspec.Struct, frozen=True, array_like=True, tag="close"):
     through: str
     actor: str
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class ReopenPeriod(msgspec.Struct, frozen=True, array_like=True, tag="reopen"):
@@ -178,6 +186,7 @@ class ReopenPeriod(msgspec.Struct, frozen=True, array_like=True, tag="reopen"):
     approval: str
     actor: str
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class AttestDay(msgspec.Struct, frozen=True, array_like=True, tag="attest"):
@@ -187,6 +196,7 @@ class AttestDay(msgspec.Struct, frozen=True, array_like=True, tag="attest"):
     reference: str
     actor: str
     request_id: str | None = None
+    dry_run: bool = False
 
 
 Keyed = PostTransaction | ReverseTransaction | PlaceHold | CaptureHold | VoidHold | OfRule
@@ -257,6 +267,7 @@ def reverse_transaction(
     reason: str,
     reversal: str,
     request_id: str | None = None,
+    dry_run: bool = False,
 ) -> ReverseTransaction:
     """A ReverseTransaction under the caller's own idempotency key."""
     content = (reverses, approval, amount, reason, reversal)
@@ -270,6 +281,7 @@ def reverse_transaction(
         reason,
         reversal,
         request_id,
+        dry_run,
     )
 
 
@@ -315,6 +327,7 @@ def capture_hold(
     context: Context | None = None,
     metadata: dict[str, str] | None = None,
     request_id: str | None = None,
+    dry_run: bool = False,
 ) -> CaptureHold:
     """A CaptureHold under the caller's own idempotency key."""
     metadata = metadata or {}
@@ -330,15 +343,23 @@ def capture_hold(
         context,
         metadata,
         request_id,
+        dry_run,
     )
 
 
 def void_hold(
-    ledger: str, key: str, *, hold: int, reason: str, actor: str, request_id: str | None = None
+    ledger: str,
+    key: str,
+    *,
+    hold: int,
+    reason: str,
+    actor: str,
+    request_id: str | None = None,
+    dry_run: bool = False,
 ) -> VoidHold:
     """A VoidHold under the caller's own idempotency key."""
     hashed = content_hash((hold, reason))
-    return VoidHold(key_digest(ledger, key), hashed, hold, reason, actor, request_id)
+    return VoidHold(key_digest(ledger, key), hashed, hold, reason, actor, request_id, dry_run)
 
 
 def correction_of(ledger: str, command: PostTransaction) -> Content:

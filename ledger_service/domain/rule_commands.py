@@ -17,6 +17,7 @@ class DeclareCurrency(msgspec.Struct, frozen=True, array_like=True, tag="declare
     exponent: int
     actor: str
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class DeclareRule(msgspec.Struct, frozen=True, array_like=True, tag="declare_rule"):
@@ -40,6 +41,7 @@ class DeclareRule(msgspec.Struct, frozen=True, array_like=True, tag="declare_rul
     day_count: DayCount | None = None
     balances: Literal["positive", "negative"] = "positive"
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class WithdrawRule(msgspec.Struct, frozen=True, array_like=True, tag="withdraw_rule"):
@@ -49,6 +51,7 @@ class WithdrawRule(msgspec.Struct, frozen=True, array_like=True, tag="withdraw_r
     since: str
     actor: str
     request_id: str | None = None
+    dry_run: bool = False
 
 
 class ChargeFee(msgspec.Struct, frozen=True, array_like=True, tag="charge"):

@@ -199,9 +199,10 @@ class LedgerClient:
         linked: bool = False,
         deadline_s: float = 10.0,
         with_events: bool = True,
+        dry_run: bool = False,
     ) -> list[Verdict]:
         """A verdict for each command, in order; one may come as its msgpack. `linked`: all or nothing
-        (transactions only).
+        (transactions only). `dry_run`: each as if those before it were done, and nothing is.
 
         `with_events` False leaves the event's bytes out of the verdicts, for bulk.
         """
@@ -210,7 +211,12 @@ class LedgerClient:
             return []
         if len(batch) > MAX_COMMANDS:
             return _refuse_all(batch, "batch_too_large")
-        options = {"linked": linked, "in_doubt": False, "with_events": with_events}
+        options = {
+            "linked": linked,
+            "in_doubt": False,
+            "with_events": with_events,
+            "dry_run": dry_run,
+        }
         deadline = time.monotonic() + deadline_s
         while (left := deadline - time.monotonic()) > 0:
             line = None
@@ -232,8 +238,10 @@ class LedgerClient:
         return _refuse_all(batch, "deadline_passed")
 
     async def open_ledger(self, command: OpenLedger, *, deadline_s: float = 10.0) -> Verdict:
-        """Open a ledger (or find it open)."""
-        verdicts = await self.submit(ALL_LEDGERS, [command], deadline_s=deadline_s)
+        """Open a ledger (or find it open, whoever writes it)."""
+        is_new = await self._is_missing(command.ledger)
+        address = ALL_LEDGERS if is_new else command.ledger
+        verdicts = await self.submit(address, [command], deadline_s=deadline_s)
         return verdicts[0]
 
     async def _is_missing(self, ledger: str) -> bool:

@@ -5,36 +5,32 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ledger_service.contract.events import EVENT_MAX_BYTES, JournalEvent, encode
+from ledger_service.contract.events import EVENT_MAX_BYTES, JournalEvent, encode, timestamp
 from ledger_service.domain.book import Book, Replay
+from ledger_service.domain.chart import Chart
 from ledger_service.domain.commands import (
     KEYED,
     ClosePeriod,
     Command,
+    ExpireHold,
     Keyed,
-    PlaceHold,
+    OpenLedger,
     PostTransaction,
     ReopenPeriod,
     ReverseTransaction,
     approval_of,
 )
 from ledger_service.domain.errors import Refusal, refusal
-from ledger_service.domain.rule_commands import (
-    AccrueInterest,
-    CapitalizeInterest,
-    ChargeFee,
-    Declaring,
-)
+from ledger_service.domain.opening import open_ledger
+from ledger_service.domain.rule_commands import Declaring
 from ledger_service.engine import fast
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown, Verdict
 
-DRY_RUN = (PostTransaction, PlaceHold, ChargeFee, AccrueInterest, CapitalizeInterest)
-"""Commands that can be decided without being carried out."""
 _AT_ONCE = 256
 """Commands that the lane takes without looking up."""
 _TURN_S = 0.002
@@ -51,6 +47,8 @@ class Submission(msgspec.Struct, eq=False):
     in_doubt: bool
     with_events: bool
     answer: asyncio.Future[list[Verdict]]
+    dry_run: bool = False
+    """Decide all, each upon those before it, and change nothing."""
     attempts: int = 0
     """Commits that failed with it aboard."""
     stands_alone: bool = False
@@ -118,8 +116,8 @@ async def decide_all(
         if time.monotonic() > submission.deadline and not submission.in_doubt:
             late: list[Draft] = [_refused(refusal("deadline_passed"))]
             drafts.append(late * len(submission.commands))
-        elif submission.linked and not submission.stands_alone:
-            drafts.append(_decide_linked(book, batch, submission, now))
+        elif submission.dry_run or (submission.linked and not submission.stands_alone):
+            drafts.append(_decide_together(book, batch, submission, now))
         else:
             found: list[Draft] = []
             commands = submission.commands
@@ -138,6 +136,12 @@ async def decide_all(
     return drafts
 
 
+def rehearse_opening(command: OpenLedger, charts: Mapping[str, Chart]) -> Verdict:
+    """What opening a ledger that is not there would come to; nothing is made for it."""
+    found = open_ledger(command, command.ledger, charts, timestamp(dt.datetime.now(dt.UTC)))
+    return _refused(found) if isinstance(found, Refusal) else Possible(encode(found[0]))
+
+
 def _events(
     book: Book, command: Command, now: dt.datetime, submission: Submission
 ) -> tuple[list[JournalEvent], list[bytes]] | Draft:
@@ -151,7 +155,7 @@ def _events(
     raws = [encode(event) for event in decision]
     if len(raws[0]) > EVENT_MAX_BYTES:
         return _refused(refusal("event_too_large"))
-    if isinstance(command, DRY_RUN) and command.dry_run:
+    if not isinstance(command, ExpireHold) and command.dry_run:
         return Possible(raws[0])
     return decision, raws
 
@@ -179,31 +183,41 @@ def _key(command: Command) -> tuple[bytes, bytes] | None:
     return None
 
 
-def _decide_linked(
+def _decide_together(
     book: Book, batch: Batch, submission: Submission, now: dt.datetime
 ) -> list[Draft]:
-    """All or nothing: the first refusal takes back what came before it."""
+    """All or nothing: where they are linked the first refusal takes back what came before it. A dry
+    run takes back everything.
+    """
     applied: list[Applied] = []
     drafts: list[Draft] = []
     book.begin()
     for command in submission.commands:
         found = _events(book, command, now, submission)
         if isinstance(found, tuple):
-            key = _key(command)
-            for event, raw in zip(*found, strict=True):
+            raw, key = found[1][0], _key(command)
+            for event, its_raw in zip(*found, strict=True):
+                if submission.dry_run and key is None:
+                    break  # only what moves money can be taken back
                 versions = {name: book.accounts[name].version for name in book.touched(event)}
-                applied.append(Applied(event, raw, key, versions))
+                applied.append(Applied(event, its_raw, key, versions))
                 book.apply(event, key)
-            shown = found[1][0] if submission.with_events else b""
-            drafts.append(Committed(found[0][0].seq, shown, replayed=False))
+            shown = raw if submission.with_events else b""
+            seq = found[0][0].seq
+            drafts.append(
+                Possible(shown) if submission.dry_run else Committed(seq, shown, replayed=False)
+            )
             continue
         drafts.append(found)
-        if isinstance(found, Refused):
+        if isinstance(found, Refused) and submission.linked:
             book.take_back()
             others = _refused(refusal("linked_batch_refused", item=len(drafts) - 1))
             verdicts: list[Draft] = list([others] * len(submission.commands))
             verdicts[len(drafts) - 1] = found
             return verdicts
+    if submission.dry_run:
+        book.take_back()
+        return drafts
     book.keep()
     for item in applied:
         batch.add(item.event, item.raw, item.key, item.versions)

@@ -55,7 +55,7 @@ class Unknown(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Possible(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """A dry run that would be committed, as this event."""
+    """A dry run that would be committed, as this event; empty where the caller did not want it."""
 
     event_bytes: bytes
 
@@ -78,6 +78,8 @@ class Request(msgspec.Struct, Generic[Commands], frozen=True, array_like=True):
     in_doubt: bool
     """Sent before, and the answer was lost: what is found done is answered as done now."""
     with_events: bool
+    dry_run: bool = False
+    """Change nothing."""
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):
@@ -103,6 +105,7 @@ def decode_request(raw: bytes) -> Request[Sequence[Command]]:
         found.deadline_ms,
         found.in_doubt,
         found.with_events,
+        found.dry_run,
     )
 
 

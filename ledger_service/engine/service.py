@@ -28,7 +28,7 @@ from ledger_service.domain.errors import refusal
 from ledger_service.engine import durability, failpoints, lease, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.checkpoints import CheckpointError, Publisher
-from ledger_service.engine.deciding import Submission
+from ledger_service.engine.deciding import Submission, rehearse_opening
 from ledger_service.engine.projector import Projector
 from ledger_service.engine.proofs import ProofError
 from ledger_service.engine.protocol import (
@@ -250,6 +250,7 @@ class WriterService:
                 request.in_doubt,
                 request.with_events,
                 answer,
+                request.dry_run,
             )
         )
         return answer
@@ -261,6 +262,9 @@ class WriterService:
         command = request.commands[0] if len(request.commands) == 1 else None
         if not isinstance(command, OpenLedger) or not LEDGER.match(command.ledger):
             caller.reply(request, _refuse_all(request, "bad_ledger_id"))
+            return
+        if command.dry_run and command.ledger not in self._writers:
+            caller.reply(request, [rehearse_opening(command, known_charts())])
             return
         await self._prepare(command.ledger)
         self._submit(command.ledger, request, caller)

@@ -70,8 +70,8 @@ class Ledger(Protocol):
         """One command; what needs a second person's approval gets it."""
         ...
 
-    def ask_linked(self, asks: Sequence[Ask]) -> list[Answer]:
-        """All of them or none."""
+    def ask_linked(self, asks: Sequence[Ask], *, dry: bool) -> list[Answer]:
+        """All of them or none; `dry`: none, and whether all could be."""
         ...
 
     def news(self) -> list[JournalEvent]:
@@ -225,8 +225,8 @@ class LedgerMachine(RuleBasedStateMachine):
         number, known = data.draw(st.integers(0, 9_999)), sorted(among)
         return known[number % len(known)] if known else None
 
-    @rule(data=st.data(), amount=st.none() | st.integers(1, 9))
-    def reverse(self, data, amount) -> None:
+    @rule(data=st.data(), amount=st.none() | st.integers(1, 9), dry=DRY)
+    def reverse(self, data, amount, dry) -> None:
         """Reverse a transaction, wholly or in part."""
         if seq := self._some(data, self.reference.posted):
             key = self._key()
@@ -237,16 +237,17 @@ class LedgerMachine(RuleBasedStateMachine):
                 amount=amount,
                 approval=self._approval(key),
                 reversal="rev_1",
+                dry_run=dry,
             )
             self._carry_out(ask)
 
-    @rule(data=st.data(), amount=st.integers(1, 9), days=DAYS)
-    def correct(self, data, amount, days) -> None:
+    @rule(data=st.data(), amount=st.integers(1, 9), days=DAYS, dry=DRY)
+    def correct(self, data, amount, days, dry) -> None:
         """Correct a booking on a day that has gone."""
         if days and (seq := self._some(data, self.reference.posted)):
             key, lines = self._key(), [("clearing:ach", amount), ("bank:fbo", -amount)]
             ask = Ask(key, "post", lines, effective_at=self._noon(days), corrects=seq,
-                      approval=self._approval(key))  # fmt: skip
+                      approval=self._approval(key), dry_run=dry)  # fmt: skip
             self._carry_out(ask)
 
     @rule(
@@ -263,19 +264,21 @@ class LedgerMachine(RuleBasedStateMachine):
         ends = None if ticks is None else timestamp(self.ledger.now() + ticks * self.ledger.tick)
         return Ask(self._key(), "hold", lines, expires_at=ends, dry_run=dry)
 
-    @rule(data=st.data(), amount=st.none() | st.integers(1, 9), ends=st.booleans(), days=DAYS)
-    def capture(self, data, amount, ends, days) -> None:
+    @rule(
+        data=st.data(), amount=st.none() | st.integers(1, 9), ends=st.booleans(), days=DAYS, dry=DRY,
+    )  # fmt: skip
+    def capture(self, data, amount, ends, days, dry) -> None:
         """Take from a hold, wholly or in part; mostly from one that is open."""
         if seq := self._some(data, [*self.reference.held, *self.reference.open_holds() * 3]):
             ask = Ask(self._key(), "capture", of=seq, amount=amount, ends_hold=ends,
-                      effective_at=self._noon(days))  # fmt: skip
+                      effective_at=self._noon(days), dry_run=dry)  # fmt: skip
             self._carry_out(ask)
 
-    @rule(data=st.data())
-    def void(self, data) -> None:
+    @rule(data=st.data(), dry=DRY)
+    def void(self, data, dry) -> None:
         """Give back what is left of a hold, even of one whose time is over."""
         if seq := self._some(data, self.reference.held):
-            self._carry_out(Ask(self._key(), "void", of=seq))
+            self._carry_out(Ask(self._key(), "void", of=seq, dry_run=dry))
 
     @rule(data=st.data())
     def again(self, data) -> None:
@@ -287,9 +290,10 @@ class LedgerMachine(RuleBasedStateMachine):
         data=st.data(), size=st.integers(2, 4), amounts=st.lists(st.integers(1, 12), min_size=4,
         max_size=4), kinds=st.lists(st.sampled_from(["post", "hold", "capture", "void", "again"]),
         min_size=4, max_size=4), payers=st.lists(st.sampled_from(CUSTOMERS), min_size=4, max_size=4),
+        dry=DRY,
     )  # fmt: skip
-    def link(self, data, size, amounts, kinds, payers) -> None:
-        """Several commands, all or nothing."""
+    def link(self, *, data, size, amounts, kinds, payers, dry) -> None:
+        """Several commands, all or nothing; or whether all could be done, one upon the other."""
         self._catch_up()
         asks: list[Ask] = []
         for kind, amount, payer in list(zip(kinds, amounts, payers, strict=True))[:size]:
@@ -308,7 +312,7 @@ class LedgerMachine(RuleBasedStateMachine):
         asks = [ask for ask in asks if ask.do in ("post", "hold", "capture", "void")
                 and not ask.corrects]  # fmt: skip
         if asks:
-            self._carry_out_linked(asks)
+            self._carry_out_linked(asks, dry=dry)
 
     def _linked(self, asks: Sequence[Ask]) -> tuple[list[str | None], ReferenceLedger]:
         """Codes as the reference gives them, and where it stands if there are none."""
@@ -328,11 +332,12 @@ class LedgerMachine(RuleBasedStateMachine):
         """Not known where the clock records things of its own: what is linked names none of it."""
         return max([0, *self.reference.posted, *self.reference.held]) + 10_000
 
-    def _carry_out_linked(self, asks: Sequence[Ask]) -> None:
+    def _carry_out_linked(self, asks: Sequence[Ask], *, dry: bool) -> None:
         before, _ = self._linked(asks)
-        answers = self.ledger.ask_linked(asks)
+        answers = self.ledger.ask_linked(asks, dry=dry)
         codes = [answer.code for answer in answers]
-        if any(codes):
+        if dry or any(codes):
+            assert all(one.is_dry or one.is_replay or one.code is not None for one in answers)
             self._catch_up()
             assert codes in (before, self._linked(asks)[0])
             return
@@ -351,16 +356,18 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert why_not is None, why_not
                 self._take(ask, event, answer.raw)
 
-    @rule(account=st.sampled_from(ACCOUNTS), status=st.sampled_from(STATUSES))
-    def change(self, account, status) -> None:
+    @rule(account=st.sampled_from(ACCOUNTS), status=st.sampled_from(STATUSES), dry=DRY)
+    def change(self, account, status, dry) -> None:
         """Freeze or thaw."""
-        self._carry_out(Ask(self._key(), "status", account=account, status=status))
+        self._carry_out(Ask(self._key(), "status", account=account, status=status, dry_run=dry))
 
-    @rule(days=st.integers(2, 9), do=st.sampled_from(["soft_close", "close", "reopen"]))
-    def close_or_reopen(self, days, do) -> None:
+    @rule(days=st.integers(2, 9), do=st.sampled_from(["soft_close", "close", "reopen"]), dry=DRY)
+    def close_or_reopen(self, days, do, dry) -> None:
         """Close the books up to a day, or reopen them from it on."""
         key = self._key()
-        self._carry_out(Ask(key, do, day=self._day(days) or "", approval=self._approval(key)))
+        self._carry_out(
+            Ask(key, do, day=self._day(days) or "", approval=self._approval(key), dry_run=dry)
+        )
 
     @rule(ticks=st.integers(1, 30))
     def wait(self, ticks) -> None:

@@ -38,25 +38,31 @@ class PureLedger:
         self._minute += ticks
 
     def ask(self, ask: Ask) -> Answer:
-        if not ask.dry_run:
-            return self._answer(carry_out(self.book, command_of(ask), self.now()))
-        decision = self.book.decide(command_of(ask), self.now())
-        return Answer(None, is_dry=True) if isinstance(decision, list) else self._answer(decision)
+        decision = carry_out(self.book, command_of(ask), self.now())
+        if ask.dry_run and isinstance(decision, list):
+            return Answer(None, is_dry=True)
+        return self._answer(decision)
 
-    def ask_linked(self, asks: Sequence[Ask]) -> list[Answer]:
+    def ask_linked(self, asks: Sequence[Ask], *, dry: bool) -> list[Answer]:
         self.book.begin()
         answers: list[Answer] = []
         for ask in asks:
             answers.append(self.ask(ask))
             if answers[-1].code is not None:
-                self.book.take_back()
-                self._news = [event for event in self._news if event.seq <= self.book.seq]
-                for seq in [seq for seq in self.book.originals if seq > self.book.seq]:
-                    del self.book.originals[seq]
+                self._take_back()
                 others = [Answer("linked_batch_refused")] * len(asks)
                 return [*others[: len(answers) - 1], answers[-1], *others[len(answers) :]]
-        self.book.keep()
-        return answers
+        if not dry:
+            self.book.keep()
+            return answers
+        self._take_back()
+        return [one if one.is_replay else Answer(None, is_dry=True) for one in answers]
+
+    def _take_back(self) -> None:
+        self.book.take_back()
+        self._news = [event for event in self._news if event.seq <= self.book.seq]
+        for seq in [seq for seq in self.book.originals if seq > self.book.seq]:
+            del self.book.originals[seq]
 
     def _answer(self, decision: Decision) -> Answer:
         if isinstance(decision, Refusal):

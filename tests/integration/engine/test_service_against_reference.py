@@ -67,21 +67,21 @@ class ServedLedger:
         answer = self._call(method, place, json=body_of(ask))
         if not answer.is_success:
             return Answer(answer.json()["code"])
-        if ask.do == "status":
-            return Answer(None)
         if answer.json().get("dry_run"):
             return Answer(None, is_dry=True)
+        if ask.do == "status":
+            return Answer(None)
         is_replay = "Idempotent-Replayed" in answer.headers
         assert (answer.status_code == 200) == is_replay
         return Answer(None, answer.content, is_replay)
 
-    def ask_linked(self, asks: Sequence[Ask]) -> list[Answer]:
-        body = {"commands": [item_of(ask) for ask in asks], "linked": True}
+    def ask_linked(self, asks: Sequence[Ask], *, dry: bool) -> list[Answer]:
+        body = {"commands": [item_of(ask) for ask in asks], "linked": True, "dry_run": dry}
         answer = self._call("POST", "commands:batch", json=body)
         return [
             Answer(None, self._events(one["seq"] - 1, 1)[0], one["status"] == "replayed")
-            if "seq" in one
-            else Answer(one["code"])
+            if one["status"] in ("committed", "replayed")
+            else Answer(one.get("code"), is_dry=one["status"] == "possible")
             for one in answer.json()["results"]
         ]
 

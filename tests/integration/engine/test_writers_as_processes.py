@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import asyncpg
+import msgspec
 import psutil
 import pytest
 
@@ -22,7 +23,7 @@ from tests.integration.engine.conftest import (
     open_ledger,
     wait_until,
 )
-from tests.ledger_book import posting
+from tests.ledger_book import OPENING, posting
 from tests.servers import LedgerDatabase
 
 
@@ -69,6 +70,29 @@ async def test_a_writer_stopped_past_its_lease_never_acknowledges_again(
     (late,) = await client.submit(LEDGER, [pay("late")])
     assert (late.seq, late.replayed) == (after.seq + 1, False)
     assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_a_ledger_is_found_open_whoever_writes_it(
+    ledger_database: LedgerDatabase, start_writer: StartWriter, client: LedgerClient
+) -> None:
+    """The process that opens ledgers need not be the one that writes this one."""
+    start_writer()
+    await open_ledger(client)
+    start_writer()
+    connection = await asyncpg.connect(ledger_database.owner_url)
+    opener = "select address from ledger.lease where ledger = '*'"
+    async with asyncio.timeout(60):
+        while await connection.fetchval(opener) == await holder_address(ledger_database):
+            await connection.execute(
+                "update ledger.lease set expires_at = now() where ledger = '*'"
+            )
+            await asyncio.sleep(0.3)
+    await connection.close()
+    await asyncio.sleep(1)  # until the first one has noticed
+    again = await client.open_ledger(OPENING, deadline_s=5)
+    assert (again.seq, again.replayed) == (1, True)
+    other = msgspec.structs.replace(OPENING, time_zone="America/Chicago")
+    assert (await client.open_ledger(other, deadline_s=5)).code == "ledger_exists"
 
 
 async def _line_to(address: str):
