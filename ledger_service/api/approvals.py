@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
+from starlette.responses import JSONResponse, Response
 
 from ledger_service.api.bodies import Body, ShortText
 from ledger_service.api.who import Principal, require
 from ledger_service.contract.events import timestamp
+from ledger_service.domain.approval import Content
 from ledger_service.security import approvals
 from ledger_service.security.approvals import Approval
 
@@ -33,6 +35,16 @@ def _answer(approval: Approval) -> dict[str, Any]:
         "expires_at": timestamp(approval.expires_at),
         "decided_at": timestamp(approval.decided_at) if approval.decided_at else None,
     }
+
+
+async def ask(request: Request, content: Content, who: Principal, subject: str) -> Response:
+    """Ask a second person for their word on `content`, and say what they will see (202)."""
+    async with request.app.state.pool.acquire() as connection, connection.transaction():
+        found = await approvals.request_approval(
+            connection, content, subject=subject, requested_by=who.actor
+        )
+    answer = {"approval": found.approval_id, "digest": found.digest, "facts": found.facts}
+    return JSONResponse(answer, status_code=202)
 
 
 @router.get("/v1/approvals")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from ledger_service.api import posting_bodies
+from ledger_service.api import approvals, posting_bodies
 from ledger_service.api.posting_bodies import (
     AttestationBody,
     DayBody,
@@ -17,7 +17,6 @@ from ledger_service.api.posting_bodies import (
 from ledger_service.api.problems import Problem
 from ledger_service.api.transactions import post_one
 from ledger_service.api.who import Principal, require
-from ledger_service.domain.approval import Content
 from ledger_service.domain.commands import (
     AttestDay,
     ClosePeriod,
@@ -29,7 +28,6 @@ from ledger_service.domain.commands import (
 from ledger_service.domain.period import is_day
 from ledger_service.domain.transaction import is_code
 from ledger_service.engine import period_reads
-from ledger_service.security.approvals import request_approval
 
 router = APIRouter(tags=["periods"])
 
@@ -83,7 +81,8 @@ async def reopen(ledger: str, who: _Closer, request: Request) -> Response:
             raise Problem("bad_day")
         if not is_code(body.reason):
             raise Problem("bad_reason")
-        return await _ask(request, reopening_of(ledger, command), who, f"{ledger}/{body.since}")
+        content = reopening_of(ledger, command)
+        return await approvals.ask(request, content, who, f"{ledger}/{body.since}")
     return await post_one(request, ledger, command)
 
 
@@ -101,11 +100,5 @@ async def ask_for_correction(
             "A correction names the transaction that it corrects and its own effective_at.",
         )
     command = body.command(ledger, who.actor, who.request_id)
-    return await _ask(request, correction_of(ledger, command), who, f"{ledger}/{body.corrects}")
-
-
-async def _ask(request: Request, content: Content, who: Principal, subject: str) -> Response:
-    async with request.app.state.pool.acquire() as connection, connection.transaction():
-        found = await request_approval(connection, content, subject=subject, requested_by=who.actor)
-    answer = {"approval": found.approval_id, "digest": found.digest, "facts": found.facts}
-    return JSONResponse(answer, status_code=202)
+    content = correction_of(ledger, command)
+    return await approvals.ask(request, content, who, f"{ledger}/{body.corrects}")

@@ -51,6 +51,7 @@ class RuleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rounding: Rounding = "half_even"
     day_count: DayCount | None = None
     balances: Literal["positive", "negative"] = "positive"
+    approval: str | None = None
     dry_run: bool = False
 
     def command(self, actor: str, request_id: str) -> DeclareRule:
@@ -62,6 +63,7 @@ class WithdrawalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first day on which a rule is not in force any more."""
 
     since: str
+    approval: str | None = None
     dry_run: bool = False
 
 

@@ -43,6 +43,11 @@ async def post_one(request: Request, ledger: str, command: Command) -> Response:
     verdict = (await request.app.state.ledger.submit(ledger, [command]))[0]
     if isinstance(verdict, Refused) and verdict.code == "idempotency_conflict":
         verdict.detail["difference"] = await _difference(request, ledger, command, verdict.detail)
+    return answer_one(verdict)
+
+
+def answer_one(verdict: Verdict) -> Response:
+    """The event, or the one that a dry run gave. Errors: `Problem`."""
     found = settled(verdict)
     if not isinstance(found, Committed):
         return rehearsed(found)

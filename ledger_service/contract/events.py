@@ -38,11 +38,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     currency: str
 
 
-def _version() -> int:
-    """As a factory, so that the version is never left out as a default is."""
-    return SCHEMA_VERSION
-
-
 class Rate(msgspec.Struct, frozen=True):
     """For one major unit of `sell`, `numerator`/`denominator` major units of `buy`; digits as text."""
 
@@ -53,7 +48,8 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True, omit_defaults=True):
-    v: int = msgspec.field(default_factory=_version)
+    v: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)
+    """By a factory, so that it is never left out as a default is."""
     ledger: str
     seq: int
     recorded_at: str
@@ -258,6 +254,8 @@ class RuleDeclared(_Event, frozen=True, tag="rule.declared", kw_only=True):
     debit: list[Part]
     """Each side is split by largest remainder, ties to the first."""
     credit: list[Part]
+    approval: str | None = None
+    """Id of the approval row that this consumed (P12); None in what is older than decision 16."""
 
 
 class RuleWithdrawn(_Event, frozen=True, tag="rule.withdrawn", kw_only=True):
@@ -266,6 +264,7 @@ class RuleWithdrawn(_Event, frozen=True, tag="rule.withdrawn", kw_only=True):
     rule: str
     version: int
     since: str
+    approval: str | None = None
 
 
 JournalEvent = (

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-Content = Mapping[str, str | int | None]
+from ledger_service.domain.rule_commands import DeclareRule, WithdrawRule
+
+Fact = str | int | None | Sequence[Mapping[str, str | int]]
+Content = Mapping[str, Fact]
 """The facts that a person approves, `kind` among them; amounts are strings of minor units."""
 
 
@@ -63,3 +66,37 @@ def correction_content(
 def reopening_content(*, ledger: str, since: str, reason: str) -> dict[str, str | int | None]:
     """What is approved when a period is reopened from the day `since` on."""
     return {"kind": "reopening", "ledger": ledger, "since": since, "reason": reason}
+
+
+def declaration_content(ledger: str, command: DeclareRule) -> Content:
+    """What is approved when a posting rule is declared: all its terms, those at their default too."""
+    return {
+        "kind": "rule_declaration",
+        "ledger": ledger,
+        "rule": command.rule,
+        "since": command.since,
+        "rule_kind": command.kind,
+        "currency": command.currency,
+        "tiers": [
+            {"at_least": tier.at_least, "rate": tier.rate, "fixed": tier.fixed}
+            for tier in command.tiers
+        ],
+        "tiering": command.tiering,
+        "minimum": command.minimum,
+        "maximum": command.maximum,
+        "rounding": command.rounding,
+        "day_count": command.day_count,
+        "balances": command.balances,
+        "debit": [{"account": part.account, "weight": part.weight} for part in command.debit],
+        "credit": [{"account": part.account, "weight": part.weight} for part in command.credit],
+    }
+
+
+def withdrawal_content(ledger: str, command: WithdrawRule) -> Content:
+    """What is approved when a posting rule is withdrawn from the day `since` on."""
+    return {
+        "kind": "rule_withdrawal",
+        "ledger": ledger,
+        "rule": command.rule,
+        "since": command.since,
+    }

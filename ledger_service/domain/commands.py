@@ -13,16 +13,20 @@ from ledger_service.domain.approval import (
     Content,
     approval_digest,
     correction_content,
+    declaration_content,
     reopening_content,
     reversal_content,
+    withdrawal_content,
 )
 from ledger_service.domain.idempotency import Sha256, content_hash, key_digest
 from ledger_service.domain.rule_commands import (
     AccrueInterest,
     CapitalizeInterest,
     ChargeFee,
+    DeclareRule,
     Declaring,
     OfRule,
+    WithdrawRule,
 )
 
 
@@ -394,6 +398,10 @@ def approval_of(ledger: str, command: Command) -> tuple[str, str] | None:
         content = correction_of(ledger, command)
     elif isinstance(command, ReopenPeriod):
         content = reopening_of(ledger, command)
+    elif isinstance(command, DeclareRule):
+        content = declaration_content(ledger, command)
+    elif isinstance(command, WithdrawRule):
+        content = withdrawal_content(ledger, command)
     else:
         return None
     return command.approval or "", approval_digest(content)

@@ -115,6 +115,7 @@ def _declare_rule(
         balances=command.balances,
         debit=command.debit,
         credit=command.credit,
+        approval=command.approval,
     )
     words = rule.why_unsound(declared) or _why_no_version(versions, declared)
     if words:
@@ -146,6 +147,7 @@ def _says_the_same(last: rule.Version, declared: RuleDeclared) -> bool:
         "actor": last.actor,
         "request_id": last.request_id,
         "version": last.version,
+        "approval": last.approval,
     }
     return msgspec.structs.replace(declared, **own) == last
 
@@ -171,5 +173,6 @@ def _withdraw_rule(
             rule=command.rule,
             version=len(versions) + 1,
             since=command.since,
+            approval=command.approval,
         )
     ]

@@ -23,7 +23,8 @@ class DeclareCurrency(msgspec.Struct, frozen=True, array_like=True, tag="declare
 class DeclareRule(msgspec.Struct, frozen=True, array_like=True, tag="declare_rule"):
     """Say how a fee or interest is worked out; the fields are those of `RuleDeclared`.
 
-    Other terms for a known rule make its next version; repeating the last ones changes nothing.
+    Other terms for a known rule make its next version, which consumes an approval; repeating the
+    last ones changes nothing.
     """
 
     rule: str
@@ -41,16 +42,21 @@ class DeclareRule(msgspec.Struct, frozen=True, array_like=True, tag="declare_rul
     day_count: DayCount | None = None
     balances: Literal["positive", "negative"] = "positive"
     request_id: str | None = None
+    approval: str | None = None
     dry_run: bool = False
 
 
 class WithdrawRule(msgspec.Struct, frozen=True, array_like=True, tag="withdraw_rule"):
-    """Let a rule be in force no more from the day `since` on. Repeating it changes nothing."""
+    """Let a rule be in force no more from the day `since` on, which consumes an approval.
+
+    Repeating it changes nothing.
+    """
 
     rule: str
     since: str
     actor: str
     request_id: str | None = None
+    approval: str | None = None
     dry_run: bool = False
 
 

@@ -82,6 +82,8 @@ class Fold(msgspec.Struct):
     """`seq` of the original and of the reversal."""
     approvals: dict[int, str] = msgspec.field(default_factory=dict)
     """By `seq`, the approval that an event consumed."""
+    unapproved: list[int] = msgspec.field(default_factory=list)
+    """`seq` of rules of one person, after the first that took two (P12)."""
     holds: dict[int, Hold] = msgspec.field(default_factory=dict)
     captures: set[tuple[int, int]] = msgspec.field(default_factory=set)
     """`seq` of the hold and of the transaction that captures it."""
@@ -127,6 +129,7 @@ class Fold(msgspec.Struct):
             self._release(event.hold, event.seq, event.cause, event.entries)
         elif isinstance(event, DeclarationEvent):
             self.declarations.add((event.seq, event_type(event), name_of(event)))
+            self._approve(event)
             self.declare(event)
         elif not isinstance(event, LedgerOpened):
             self.periods.add((event.seq, event_type(event), day_of(event)))
@@ -141,6 +144,15 @@ class Fold(msgspec.Struct):
             if event.version != len(versions) + 1:
                 raise ValueError(f"version {event.version} of a rule that has {len(versions)}")
             versions.append(event)
+
+    def _approve(self, event: DeclarationEvent) -> None:
+        """Note a rule's approval, or that it has none although one before it has."""
+        if isinstance(event, CurrencyDeclared):
+            return
+        if event.approval is not None:
+            self.approvals[event.seq] = event.approval
+        elif any(one.approval for versions in self.rules.values() for one in versions):
+            self.unapproved.append(event.seq)
 
     def _apply_rule(self, event: TransactionPosted, applied: Applied) -> None:
         """Work the amounts out again. Errors: ValueError, where the rule gives others."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ledger_service.contract.identifiers import random_id, refuse_personal
@@ -57,12 +58,24 @@ def _approval(row: Any) -> Approval:
     return Approval(**{**dict(row), "facts": json.loads(row["facts"])})
 
 
+_MINOR = re.compile(r"\A\d{1,19}\Z")
 _FIGURES = {
-    "amount": re.compile(r"\A\d{1,19}\Z"),
+    **dict.fromkeys(("amount", "at_least", "fixed", "minimum", "maximum"), _MINOR),
+    "rate": re.compile(r"\A\d{1,4}\.\d{1,12}\Z"),
     "entries": re.compile(r" (?:debit|credit) \d{1,19} "),
     "content": re.compile(r"\A[0-9a-f]{64}\Z"),
 }
-"""Of contents: amounts and hashes, which may hold nine digits in a row and name nobody."""
+"""Of contents: amounts, rates and hashes, which may hold nine digits in a row and name nobody."""
+
+
+def _texts(content: Content) -> Iterator[tuple[str, str]]:
+    """Every text of a content with its name, in lists too."""
+    for name, value in content.items():
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, Sequence):
+            for part in value:
+                yield from _texts(part)
 
 
 async def request_approval(
@@ -78,10 +91,9 @@ async def request_approval(
 
     Errors: `personal_data_refused`.
     """
-    for name, value in content.items():
-        if isinstance(value, str):
-            figure = _FIGURES.get(name)
-            refuse_personal(figure.sub(" ", value) if figure else value, name)
+    for name, value in _texts(content):
+        figure = _FIGURES.get(name)
+        refuse_personal(figure.sub(" ", value) if figure else value, name)
     row = await connection.fetchrow(
         f"""insert into security.approval
               (approval_id, kind, subject, digest, facts, requested_by, requested_for, expires_at)

@@ -225,7 +225,7 @@ CURRENCIES = Table(
     (*_JOURNAL_HEAD, ("currency", "VARCHAR"), ("exponent", "INTEGER")),
     {events.CurrencyDeclared: {**_LEDGER, **_same("currency", "exponent")}},
 )
-_OF_RULE = {**_LEDGER, "event_type": "e.type", **_same("rule", "version", "since")}
+_OF_RULE = {**_LEDGER, "event_type": "e.type", **_same("rule", "version", "since", "approval")}
 RULES = Table(
     "rules",
     (
@@ -240,6 +240,7 @@ RULES = Table(
         ("tiers", "STRUCT(at_least BIGINT, rate VARCHAR, fixed BIGINT)[]"),
         ("debit", "STRUCT(account VARCHAR, weight BIGINT)[]"),
         ("credit", "STRUCT(account VARCHAR, weight BIGINT)[]"),
+        *_texts("approval"),
     ),
     {
         events.RuleDeclared: {

@@ -76,6 +76,8 @@ EXPLANATIONS: dict[str, str] = {
     "beyond_source": _BESIDE,
     "chain_broken": "The audit log was changed at or before this row. " + _REWRITTEN,
     "wrong_head": "Rows at the end of the audit log are missing. " + _REWRITTEN,
+    "unapproved": "A posting rule is in force without a second person, although others before it took "
+    "two: whoever wrote it went past the API and the writer. Withdraw it, and look for who did.",
     "digest_differs": "What was approved was changed afterwards. " + _BESIDE,
     "not_decided_on_record": _BESIDE,
     "not_asked_on_record": _BESIDE,

@@ -150,12 +150,16 @@ _APPROVALS = """
 
 
 def approvals(scope: Scope) -> None:
-    """Each approval that was spent on this ledger is named by the event it was spent on (P12)."""
+    """Each approval that was spent on this ledger is named by the event it was spent on (P12), and
+    each rule names one from the first that did.
+    """
     rows = scope.connection.execute(_APPROVALS, scope.parameters)
     spent = {(row["consumed_seq"], row["approval_id"]) for row in rows}
     for seq, approval in sorted(spent ^ set(scope.fold.approvals.items())):
         message = f"{approval} is not in both places"
         scope.add("security.approval", "differs_from_journal", message, seq=seq, row=approval)
+    for seq in scope.fold.unapproved:
+        scope.add("security.approval", "unapproved", "the rule names no approval", seq=seq)
 
 
 _POSTING_LISTS = """
