@@ -10,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
+import psycopg
 import pytest
 
 from ledger_service.api.app import create_app
@@ -103,6 +105,30 @@ class Services:
         """Stop the writer, and start one that knows nothing but what is in the database."""
         end(self.writer)
         self.writer = self.start_writer()
+
+    def approve(self, approval: str) -> None:
+        """A second person's word, as the console's session would write it."""
+        with psycopg.connect(self.owner_url) as connection:
+            connection.execute(
+                "insert into security.person (user_id, user_name, password_hash, roles, demo) "
+                "values ('usr_1', 'checker', 'x', array['approver'], false) on conflict do nothing"
+            )
+            connection.execute(
+                "insert into security.session (session_id, user_id, secret_hash, expires_at) "
+                "values ('ses_1', 'usr_1', 'x', now() + interval '1 hour') on conflict do nothing"
+            )
+            connection.execute(
+                "update security.approval set status = 'approved', decided_by = 'usr_1', "
+                "decided_at = now(), session_id = 'ses_1', reason = 'fine' where approval_id = %s",
+                (approval,),
+            )
+
+    def by_two(self, http: httpx.Client, path: str, body: dict[str, Any]) -> httpx.Response:
+        """Ask for what takes two people, have it approved, do it; gives the last answer."""
+        asked = http.post(path, json=body)
+        assert asked.status_code == 202, asked.text
+        self.approve(asked.json()["approval"])
+        return http.post(path, json={**body, "approval": asked.json()["approval"]})
 
     def client(self, url: str = "") -> httpx.Client:
         """A client of an API node, of the first one by default, that shows the key of every role."""

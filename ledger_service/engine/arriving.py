@@ -72,7 +72,22 @@ def arrive(url: str, folder: Path, *, log_key: str = "") -> Manifest:
                 "export_unsound",
                 f"The idempotency keys are not those of the events: {found.places}",
             )
+        _record(connection, manifest.ledger, tree.size)
     return manifest
+
+
+def _record(connection: psycopg.Connection[Any], ledger: str, seq: int) -> None:
+    """Tell the audit log: the approvals of what came were given, and stay, where it came from."""
+    content = {
+        "recorded_at": events.timestamp(dt.datetime.now(dt.UTC)),
+        "actor": "owner",
+        "action": "ledger.imported",
+        "subject": ledger,
+        "outcome": "done",
+        "details": {"seq": seq},
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    connection.execute("select security.append_audit(%s)", (text,))
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -147,15 +147,22 @@ _APPROVALS = """
   select approval_id, consumed_seq from security.approval
    where consumed_ledger = %(ledger)s and consumed_seq > %(after)s
 """
+_IMPORTED = """
+  select coalesce(max((content::jsonb -> 'details' ->> 'seq')::bigint), 0) as seq
+    from security.audit_log
+   where action = 'ledger.imported' and content::jsonb ->> 'subject' = %(ledger)s
+"""
 
 
 def approvals(scope: Scope) -> None:
     """Each approval that was spent on this ledger is named by the event it was spent on (P12), and
-    each rule names one from the first that did.
+    each rule names one from the first that did. Those of imported events are not here.
     """
     rows = scope.connection.execute(_APPROVALS, scope.parameters)
     spent = {(row["consumed_seq"], row["approval_id"]) for row in rows}
-    for seq, approval in sorted(spent ^ set(scope.fold.approvals.items())):
+    imported = scope.connection.execute(_IMPORTED, scope.parameters).fetchone()["seq"]
+    named = {(seq, name) for seq, name in scope.fold.approvals.items() if seq > imported}
+    for seq, approval in sorted(spent ^ named):
         message = f"{approval} is not in both places"
         scope.add("security.approval", "differs_from_journal", message, seq=seq, row=approval)
     for seq in scope.fold.unapproved:

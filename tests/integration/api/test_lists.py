@@ -99,7 +99,7 @@ async def test_lists_lose_and_repeat_none(
         assert pages(http, "holds", "holds", account=CARD) == model
         unknown = http.get(f"{L}/holds", params={"account": "customer:9:wallet"})
         assert unknown.json()["code"] == "unknown_account"
-        _rules_list_what_they_posted(http, monkeypatch)
+        _rules_list_what_they_posted(services, http)
         _any_event_is_read_by_who_may_see_proofs(http, holds[1])
     monkeypatch.setattr(hold_reads, "EXAMINED_MAX", 3)
     connection = await asyncpg.connect(ledger_database.url("api"))
@@ -115,9 +115,9 @@ async def test_lists_lose_and_repeat_none(
     assert looks == 5, "twelve holds, three at a time, and the end"
 
 
-def _rules_list_what_they_posted(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def _rules_list_what_they_posted(services: Services, http: httpx.Client) -> None:
     for name in ("card", "wire"):
-        post(http, "rules", {
+        services.by_two(http, f"{L}/rules", {
             "rule": name, "since": "2026-01-01", "kind": "fee", "currency": "USD",
             "tiers": [{"fixed": "7"}], "debit": [{"account": "{account}", "weight": 1}],
             "credit": [{"account": FEES, "weight": 1}],
@@ -150,7 +150,7 @@ async def test_a_rule_that_posted_little_is_looked_for_in_bounded_pages(
 ) -> None:
     with services.client() as http:
         begin(http)
-        _rules_list_what_they_posted(http, monkeypatch)
+        _rules_list_what_they_posted(services, http)
         head = http.get(L).json()["seq"]
         known = [one["seq"] for one in pages(http, "rules/wire/transactions", "transactions")]
     monkeypatch.setattr(rule_postings, "PAGE_MAX", 2)

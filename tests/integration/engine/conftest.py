@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import psycopg
 import pytest
 
-from ledger_service.domain.commands import OpenAccount
+from ledger_service.domain.commands import OpenAccount, approval_of
+from ledger_service.domain.rule_commands import DeclareRule
 from ledger_service.engine import projector, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.client import LedgerClient
@@ -119,11 +121,11 @@ def make_checker(owner: psycopg.Connection) -> None:
     """A person, signed in, who may approve what others ask for."""
     owner.execute(
         "insert into security.person (user_id, user_name, password_hash, roles, demo) "
-        "values ('usr_1', 'checker', 'x', array['approver'], false)"
+        "values ('usr_1', 'checker', 'x', array['approver'], false) on conflict do nothing"
     )
     owner.execute(
         "insert into security.session (session_id, user_id, secret_hash, expires_at) "
-        "values ('ses_1', 'usr_1', 'x', now() + interval '1 day')"
+        "values ('ses_1', 'usr_1', 'x', now() + interval '1 day') on conflict do nothing"
     )
 
 
@@ -136,6 +138,17 @@ def approve(owner: psycopg.Connection, approval: str, digest: str) -> None:
         "'approved', 'usr_1', now(), 'ses_1', 'fine') on conflict do nothing",
         (approval, digest),
     )
+
+
+def by_two(database: LedgerDatabase, command: DeclareRule) -> DeclareRule:
+    """A rule's declaration with the checker's word for it."""
+    command = msgspec.structs.replace(command, approval=f"apr_{command.rule}_{command.since}")
+    needed = approval_of(LEDGER, command)
+    assert needed is not None
+    with psycopg.connect(database.owner_url) as owner:
+        make_checker(owner)
+        approve(owner, *needed)
+    return command
 
 
 def wait_until(check: Callable[[], bool], seconds: float = 30) -> None:

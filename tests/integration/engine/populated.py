@@ -106,8 +106,11 @@ def _rules(api: httpx.Client) -> None:
         "debit": [{"account": "expense:interest", "weight": 1}],
         "credit": [{"account": "payable:interest", "weight": 1}],
     }  # fmt: skip
-    _done(api.post(f"/v1/ledgers/{LEDGER}/rules", json=rule))
-    path = f"/v1/ledgers/{LEDGER}/rules/save"
+    path = f"/v1/ledgers/{LEDGER}/rules"
+    approval = _done(api.post(path, json=rule))["approval"]
+    approve(api, approval)
+    _done(api.post(path, json={**rule, "approval": approval}))
+    path += "/save"
     through = (dt.datetime.now(dt.UTC) - dt.timedelta(days=2)).date().isoformat()
     accrual = {"idempotency_key": "a1", "account": B, "through": through}
     _done(api.post(f"{path}:accrue", json=accrual))

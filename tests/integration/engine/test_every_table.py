@@ -219,7 +219,11 @@ CHANGES = [
         "user_name = 'operator')",
         "apr_",
     ),
-    Change("security.approval", "update security.approval set consumed_seq = 7", "apr_"),
+    Change(
+        "security.approval",
+        "update security.approval set consumed_seq = 7 where kind = 'reversal'",
+        "apr_",
+    ),
     Change(
         "security.person",
         "update security.person set roles = '{king}' where user_name = 'approver'",

@@ -9,7 +9,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
-import psycopg
 import pytest
 
 from ledger_service.contract import events
@@ -178,24 +177,6 @@ def test_linked_commands_happen_all_or_none(services: Services) -> None:
         assert [one["status"] for one in found] == ["refused", "committed"]
 
 
-def approve(services: Services, approval: str) -> None:
-    """A second person's word, as the console's session would write it."""
-    with psycopg.connect(services.owner_url) as connection:
-        connection.execute(
-            "insert into security.person (user_id, user_name, password_hash, roles, demo) "
-            "values ('usr_1', 'checker', 'x', array['approver'], false) on conflict do nothing"
-        )
-        connection.execute(
-            "insert into security.session (session_id, user_id, secret_hash, expires_at) "
-            "values ('ses_1', 'usr_1', 'x', now() + interval '1 hour') on conflict do nothing"
-        )
-        connection.execute(
-            "update security.approval set status = 'approved', decided_by = 'usr_1', "
-            "decided_at = now(), session_id = 'ses_1', reason = 'fine' where approval_id = %s",
-            (approval,),
-        )
-
-
 def _refused_among_others(http: httpx.Client, correction: dict[str, Any]) -> None:
     """However it is sent with others, its approval would not be the one that is consumed (P12)."""
     transfer = {"idempotency_key": "beside", "kind": "transfer", "entries": lines(A, B, 1)}
@@ -238,7 +219,7 @@ def test_a_month_is_closed_corrected_closed_reopened(services: Services) -> None
         approved = {**correction, "approval": approval}
         assert code(http.post(f"{L}/transactions", json=approved)) == (422, "approval_invalid")
         _refused_among_others(http, approved)
-        approve(services, approval)
+        services.approve(approval)
         _refused_among_others(http, approved)
         other = {**approved, "entries": lines(B, A, 3)}
         assert code(http.post(f"{L}/transactions", json=other)) == (422, "approval_invalid")
@@ -276,7 +257,7 @@ def test_a_month_is_closed_corrected_closed_reopened(services: Services) -> None
         asked = http.post(f"{L}/periods:reopen", json=reopening)
         assert asked.status_code == 202
         approval = asked.json()["approval"]
-        approve(services, approval)
+        services.approve(approval)
         reopened = http.post(f"{L}/periods:reopen", json={**reopening, "approval": approval})
         assert (reopened.status_code, reopened.json()["approval"]) == (201, approval)
         found = http.get(f"{L}/periods").json()

@@ -251,7 +251,7 @@ def send_through(http: httpx.Client, method: str, path: str, bird: str) -> list[
     return [http.send(request) for request in requests]
 
 
-def prepare(http: httpx.Client) -> None:
+def prepare(services: Services, http: httpx.Client) -> None:
     """What the good bodies rest on: a ledger with two accounts and a transaction, a bank account.
     And the proof that they are good: were they refused as they are, no canary would be tried."""
     accounts = [{"account": name, "currency": "USD"} for name in ("bank:fbo", "customer:1:wallet")]
@@ -261,12 +261,12 @@ def prepare(http: httpx.Client) -> None:
         ("/v1/ledgers/simulated/accounts", ACCOUNT),
         ("/v1/ledgers/simulated/transactions", TRANSACTION),
         ("/v1/ledgers/simulated/holds", HOLD),
-        ("/v1/ledgers/simulated/rules", RULE),
         ("/v1/parties", PARTY),
         ("/v1/statement-accounts", STATEMENT_ACCOUNT),
     ):
         answer = http.post(path, content=as_json(body), headers=JSON)
         assert answer.status_code == 201, (path, answer.text)
+    assert services.by_two(http, "/v1/ledgers/simulated/rules", RULE).status_code == 201
     stream = http.post(
         "/v1/ledgers/simulated/transactions:stream", content=as_json(TRANSACTION), headers=JSON
     )
@@ -281,7 +281,7 @@ def test_every_route_that_takes_a_body_is_tried():
 def test_no_door_lets_personal_data_pass(services: Services):
     statuses: dict[int, int] = {}
     with services.client() as http:
-        prepare(http)
+        prepare(services, http)
         for method, path in doors():
             for bird in (canary.SSN, canary.ACCOUNT_NUMBER):
                 for answer in send_through(http, method, path, bird):
