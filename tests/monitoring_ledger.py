@@ -30,6 +30,39 @@ from tests.monitoring_house import LEDGER, House
 PASSWORD = "a long enough password"
 
 
+RULE_APPROVAL = {
+    "approval": "apr_rule",
+    "kind": "rule_declaration",
+    "subject": f"{LEDGER}/card_fee",
+    "digest": "ab" * 32,
+    "facts": {
+        "kind": "rule_declaration",
+        "ledger": LEDGER,
+        "rule": "card_fee",
+        "since": "2026-09-01",
+        "rule_kind": "fee",
+        "currency": "USD",
+        "tiers": [{"at_least": "0", "rate": "0.035", "fixed": "30"}],
+        "tiering": "graduated",
+        "minimum": None,
+        "maximum": "5000",
+        "rounding": "half_even",
+        "day_count": None,
+        "balances": "positive",
+        "debit": [{"account": "{account}", "weight": 1}],
+        "credit": [{"account": "income:fees", "weight": 1}],
+    },
+    "requested_by": "usr_integrator",
+    "requested_at": "2026-08-14T09:30:00.000000Z",
+    "expires_at": "2026-08-17T09:30:00.000000Z",
+    "status": "pending",
+    "decided_by": None,
+    "decided_at": None,
+    "reason": None,
+    "consumed_seq": None,
+}
+
+
 class Refused(Exception):
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(code)
@@ -45,7 +78,7 @@ class StandIn:
         self.users = {role: [role] for role in ROLES} | {"both": ["operator", "approver"]}
         self.sessions: dict[str, str] = {}
         self.reversals: dict[str, dict[str, Any]] = {}
-        self.approvals: dict[str, dict[str, Any]] = {}
+        self.approvals: dict[str, dict[str, Any]] = {"apr_rule": RULE_APPROVAL}
         self.checkpoint_size = len(house.journal)
         self.is_cosigned = True
         self.served: list[str] = []
@@ -158,7 +191,16 @@ class StandIn:
                 "approvals.read",
                 "GET",
                 "/v1/approvals",
-                lambda *_, **__: (200, {"approvals": [], "next_after": None}),
+                self.waiting,
+            ),
+            (
+                "ledgers.read",
+                "GET",
+                ledger + "/chart",
+                lambda *_, **__: (
+                    200,
+                    {"headings": [{"code": "1010", "name": "Cash at the bank"}]},
+                ),
             ),
             (
                 "approvals.read",
@@ -277,6 +319,10 @@ class StandIn:
     def rules(self, *_: Any, **__: Any) -> tuple[int, Any]:
         return 200, {"rules": self._stated(events.RuleDeclared)}
 
+    def waiting(self, _actor: str, _token: str, query: dict[str, str], **_: Any) -> tuple[int, Any]:
+        found = [one for one in self.approvals.values() if one["status"] == query["status"]]
+        return 200, {"approvals": found, "next_after": None}
+
     def consistency(
         self, _actor: str, _token: str, query: dict[str, str], **_: Any
     ) -> tuple[int, Any]:
@@ -366,7 +412,8 @@ class StandIn:
             "decided_at": "2026-08-14T09:40:00.000000Z",
             "reason": body["reason"],
         }
-        self.reversals[approval["subject"]]["status"] = status
+        if approval["kind"] == "reversal":
+            self.reversals[approval["subject"]]["status"] = status
         return 200, approval
 
 

@@ -77,6 +77,22 @@ async def get_ledger(
     return found
 
 
+@router.get("/v1/ledgers/{ledger}/chart")
+async def get_chart(
+    ledger: str, _who: Annotated[Principal, require("ledgers.read")], request: Request
+) -> dict[str, Any]:
+    """The general ledger of a ledger's chart of accounts: codes, names, what each rolls up into."""
+    found = await reads.ledger(request.app.state.pool, ledger)
+    if found is None:
+        raise Problem("ledger_not_open")
+    headings = known_charts()[found["chart"]].headings
+    return {
+        "ledger": ledger,
+        "chart": found["chart"],
+        "headings": msgspec.to_builtins(list(headings.values())),
+    }
+
+
 @router.get("/v1/ledgers/{ledger}/progress")
 async def progress(
     ledger: str, _who: Annotated[Principal, require("ledgers.read")], request: Request

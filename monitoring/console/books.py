@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from fastapi import HTTPException
 
 from monitoring.console.ledger import Ledger
+from monitoring.console.rule_words import Version
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -28,3 +31,14 @@ def chosen_books(api: Ledger, asked: str | None) -> tuple[Books, list[str]]:
             404, f"Ledger {asked[:40]!r} is not open; there is: {', '.join(names)}."
         )
     return next(books for books in opened if books.ledger == (asked or names[0])), names
+
+
+def rule_versions(api: Ledger, ledger: str) -> list[Version]:
+    """All that was declared of every posting rule, by rule and version."""
+    return msgspec.convert(api.get(f"/v1/ledgers/{ledger}/rules")["rules"], list[Version])
+
+
+def heading_names(api: Ledger, ledger: str) -> dict[str, str]:
+    """The names of the general ledger's headings, by code."""
+    headings: list[dict[str, Any]] = api.get(f"/v1/ledgers/{ledger}/chart")["headings"]
+    return {heading["code"]: heading["name"] for heading in headings}

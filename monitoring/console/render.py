@@ -29,7 +29,14 @@ CONTENT_SECURITY_POLICY = (
 )
 
 NAVIGATION = [
-    ("House", [("/", "Overview", "ledgers.read"), ("/data", "Published data", "ledgers.read")]),
+    (
+        "House",
+        [
+            ("/", "Overview", "ledgers.read"),
+            ("/approvals", "Approvals", "approvals.read"),
+            ("/data", "Published data", "ledgers.read"),
+        ],
+    ),
     (
         "Money",
         [

@@ -145,14 +145,18 @@ def test_an_accountant_follows_holds_a_closing_and_a_rule(
         page.on("console", lambda line: complaints.append(line.text))
         hold = _a_hold_is_placed_captured_in_part_and_released(http, page)
         closing = _a_period_is_closed(services, page)
-        _two_people_reopen_it(page, visit(chromium, console, "approver"))
-        _a_rule_and_its_charge(http, page)
+        approver = visit(chromium, console, "approver")
+        _two_people_reopen_it(page, approver)
+        _two_people_put_a_rule_in_force(http, page, approver)
+        approval = _a_charge_and_the_next_version(http, page, approver)
+        _an_end_and_a_correction_can_be_read(http, approver)
         cosign(services)
         assert [text for text in complaints if "409" not in text] == []
         auditor = visit(chromium, console, "auditor")
         for width in (1280, 390):
             auditor.set_viewport_size({"width": width, "height": 844})
             for path in ("/holds?state=all", f"/holds/books/{hold}", "/periods", "/rules",
+                         "/approvals", f"/approvals/{approval}",
                          f"/periods/books/{closing}", "/rules/books/card",
                          f"/proofs/books/{closing}"):  # fmt: skip
                 auditor.goto(path)
@@ -214,6 +218,9 @@ def _a_period_is_closed(services: Services, page: Page) -> int:
     page.reload()
     expect(page.locator(".banner")).to_contain_text("Proven.")
     expect(page.locator("table").first).to_contain_text("250.00")
+    expect(page.locator("tbody th").nth(1)).to_have_text(
+        "1010 Cash at the partner bank for the benefit of customers"
+    )
     stated, checked = page.locator(".checks").all()
     assert stated.locator(".good").count() == 5
     assert checked.locator(".good").count() == 5
@@ -249,24 +256,85 @@ def _two_people_reopen_it(operator: Page, approver: Page) -> None:
     expect(operator.locator("tbody tr").first).to_contain_text("approved by usr_")
 
 
-def _a_rule_and_its_charge(http: httpx.Client, page: Page) -> None:
+RULE = {
+    "rule": "card", "since": day(20), "kind": "fee", "currency": "USD",
+    "tiers": [{"rate": "0.029", "fixed": "30"}],
+    "debit": [{"account": "{account}", "weight": 1}],
+    "credit": [{"account": FEES, "weight": 1}],
+}  # fmt: skip
+
+
+def ask_for(http: httpx.Client, rule: dict[str, Any]) -> str:
+    """The approval that a rule is asked for by."""
+    asked = http.post(f"{L}/rules", json=rule)
+    assert asked.status_code == 202, asked.text
+    return asked.json()["approval"]
+
+
+def _two_people_put_a_rule_in_force(http: httpx.Client, page: Page, approver: Page) -> None:
     page.get_by_role("link", name="Posting rules").click()
     expect(page.locator(".empty")).to_contain_text("No rule is declared yet")
-    rule = {
-        "rule": "card", "since": day(20), "kind": "fee", "currency": "USD",
-        "tiers": [{"rate": "0.029", "fixed": "30"}],
-        "debit": [{"account": "{account}", "weight": 1}],
-        "credit": [{"account": FEES, "weight": 1}],
-    }  # fmt: skip
-    post(http, "rules", rule)
+    approval = ask_for(http, RULE)
     page.reload()
+    expect(page.locator("#waiting")).to_contain_text("Fee rule “card” from")
+    approver.get_by_role("link", name="Approvals").click()
+    approver.get_by_role("link", name="Fee rule “card”").click()
+    expect(approver.locator("h2").first).to_have_text("The terms of a new rule")
+    terms = approver.locator(".terms")
+    expect(terms).to_contain_text("2.9 % of the amount and 0.30 USD")
+    expect(terms).to_contain_text("The account it is applied to")
+    expect(approver.locator(".banner.warn")).to_contain_text("It begins in the past")
+    approver.get_by_label("Reason").fill("As the board resolved")
+    approver.get_by_role("button", name="Approve").click()
+    expect(approver.locator("aside .chip")).to_have_text("Approved")
+    assert http.post(f"{L}/rules", json={**RULE, "approval": approval}).status_code == 201
+    approver.reload()
+    expect(approver.locator("aside .chip")).to_have_text("Consumed")
+    page.reload()
+    expect(page.locator("#waiting")).to_have_count(0)
     expect(page.locator("tbody tr")).to_contain_text("2.9 % + 0.30")
     expect(page.locator("tbody .chip")).to_have_text("In force")
+
+
+def _a_charge_and_the_next_version(http: httpx.Client, page: Page, approver: Page) -> str:
     page.get_by_role("link", name="card").click()
     expect(page.locator(".empty")).to_contain_text("Nothing yet")
+    expect(page.locator(".facts").first).to_contain_text("Approvedby usr_")
     charge = {"idempotency_key": "f", "account": A, "amount": "10000"}
     post(http, "rules/card:charge", charge)
     page.reload()
     charged = page.locator("section").last.locator("tbody tr")
     expect(charged).to_contain_text("100.00")
     expect(charged).to_contain_text("3.20")
+    tiers = [{"rate": "0.029", "fixed": "30"}, {"at_least": "100000", "rate": "0.019"}]
+    approval = ask_for(http, {**RULE, "since": day(-30), "tiers": tiers, "maximum": "5000"})
+    approver.goto(f"/approvals/{approval}")
+    changed = approver.locator(".changed")
+    expect(changed).to_have_count(3)
+    expect(approver.locator("h2").first).to_have_text("The terms 3 of 7 differ from version 1")
+    expect(changed.nth(1)).to_contain_text("1.9 % of what is above 1,000.00 USD")
+    expect(approver.locator(".banner")).to_have_count(0)
+    approver.get_by_label("Reason").fill("Not what was agreed")
+    approver.get_by_role("button", name="Refuse").click()
+    expect(approver.locator("aside .chip")).to_have_text("Refused")
+    expect(changed).to_have_count(3)
+    return approval
+
+
+def _an_end_and_a_correction_can_be_read(http: httpx.Client, approver: Page) -> None:
+    ends = http.post(f"{L}/rules/card:withdraw", json={"since": day(-9)}).json()["approval"]
+    approver.goto(f"/approvals/{ends}")
+    expect(approver.locator("h1")).to_contain_text("Withdrawal of rule “card” from")
+    expect(approver.locator("h2").first).to_have_text("What ends version 1")
+    expect(approver.locator(".terms")).to_contain_text("2.9 % of the amount and 0.30 USD")
+    first = http.get(f"{L}/transactions", params={"idempotency_key": "in"}).json()["seq"]
+    correction = {
+        "idempotency_key": "cor", "kind": "adjustment", "entries": entries(A, FBO, 200),
+        "effective_at": f"{day(11)}T16:00:00Z", "corrects": first,
+    }  # fmt: skip
+    asked = http.post(f"{L}/corrections", json=correction).json()["approval"]
+    approver.goto("/approvals")
+    approver.get_by_role("link", name=f"Correction of transaction {first}").click()
+    assert approver.url.endswith(asked)
+    expect(approver.locator("tbody tr").first).to_contain_text("2.00")
+    expect(approver.locator("tbody tr").first).to_contain_text(A)

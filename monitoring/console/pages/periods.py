@@ -20,9 +20,9 @@ from ledger_service.contract.events import (
 from ledger_service.contract.identifiers import LEDGER
 from monitoring.console import proving
 from monitoring.console.access import Person, own_form, require
-from monitoring.console.books import chosen_books
+from monitoring.console.books import chosen_books, heading_names
 from monitoring.console.ledger import Ledger, LedgerProblem
-from monitoring.console.pages.approvals import can_decide
+from monitoring.console.pages.approvals import can_decide, of_events, waiting
 from monitoring.console.render import page, problem_page
 
 router = APIRouter()
@@ -64,7 +64,11 @@ def periods(
     found = msgspec.convert(api.get(f"/v1/ledgers/{books.ledger}/periods"), Periods)
     done = [event for event in reversed(found.events) if before is None or event.seq < before]
     shown = done[:PAGE_ROWS]
-    waiting = _waiting(api, books.ledger) if person.may("approvals.read") else []
+    reopenings = [
+        approval
+        for approval in (waiting(api) if person.may("approvals.read") else [])
+        if approval["kind"] == "reopening" and approval["facts"]["ledger"] == books.ledger
+    ]
     return page(
         request,
         "periods.html",
@@ -75,34 +79,11 @@ def periods(
         periods=found,
         attested=found.attested_days[: -ATTESTED_SHOWN - 1 : -1],
         events=shown,
-        approvals=_approvals(api, shown) if person.may("approvals.read") else {},
+        approvals=of_events(api, person, shown),
         older=shown[-1].seq if len(done) > PAGE_ROWS else None,
-        waiting=[(approval, can_decide(approval, person)) for approval in waiting],
+        waiting=[(approval, can_decide(approval, person)) for approval in reopenings],
         may_close=person.may("periods.close"),
     )
-
-
-def _waiting(api: Ledger, ledger: str) -> list[dict[str, Any]]:
-    """Reopenings that a second person has to decide, or has approved and nobody has done yet."""
-    found = [
-        approval
-        for status in ("pending", "approved")
-        for approval in api.get("/v1/approvals", status=status, limit=500)["approvals"]
-    ]
-    return [
-        approval
-        for approval in found
-        if approval["kind"] == "reopening" and approval["facts"]["ledger"] == ledger
-    ]
-
-
-def _approvals(api: Ledger, shown: list[_Event]) -> dict[str, dict[str, Any]]:
-    """The approvals of reopenings, by id: who asked, and who decided."""
-    return {
-        event.approval: api.get(f"/v1/approvals/{event.approval}")
-        for event in shown
-        if isinstance(event, PeriodReopened)
-    }
 
 
 @router.get("/periods/{ledger}/{seq}")
@@ -126,6 +107,7 @@ def closing(
         event=event,
         time_zone=books.time_zone,
         exponents=books.exponents,
+        names=heading_names(api, ledger),
         balances=_by_currency(event.trial_balance),
         stated=[(text, name, name in event.checks) for name, text in CHECKS.items()]
         + [(name, name, True) for name in event.checks if name not in CHECKS],

@@ -12,23 +12,18 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
-from ledger_service.contract.events import RuleDeclared, RuleWithdrawn, TransactionPosted
+from ledger_service.contract.events import RuleDeclared, TransactionPosted
 from ledger_service.contract.identifiers import LEDGER
 from monitoring.console.access import Person, require
-from monitoring.console.books import Books, chosen_books
+from monitoring.console.books import Books, chosen_books, rule_versions
 from monitoring.console.ledger import Ledger
+from monitoring.console.pages import approvals
 from monitoring.console.render import page
+from monitoring.console.rule_words import ROUNDINGS, Version
 
 router = APIRouter()
 
 PAGE_ROWS = 50
-ROUNDINGS = {
-    "half_even": "Half to even, once at the end",
-    "half_up": "Half up, once at the end",
-    "down": "Down, once at the end",
-}
-
-_Version = RuleDeclared | RuleWithdrawn
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -39,7 +34,7 @@ class Declared(msgspec.Struct, frozen=True):
     status: str
     since: str
     """The day from which that status holds."""
-    versions: list[tuple[_Version, str]]
+    versions: list[tuple[Version, str]]
     """Newest first, with the status of each; a version that another has taken the place of is
     `replaced`."""
 
@@ -60,6 +55,12 @@ def rules(
         ledger=books.ledger,
         ledgers=names,
         rules=_rules(api, books),
+        waiting=[
+            (approval, approvals.summary(approval))
+            for approval in (approvals.waiting(api) if person.may("approvals.read") else [])
+            if approval["kind"] in approvals.OF_RULES
+            and approval["facts"]["ledger"] == books.ledger
+        ],
     )
 
 
@@ -87,6 +88,7 @@ def one_rule(
         "rule.html",
         ledger=ledger,
         rule=found,
+        approvals=approvals.of_events(api, person, [one for one, _ in found.versions]),
         time_zone=books.time_zone,
         places=books.exponents[found.terms.currency],
         roundings=ROUNDINGS,
@@ -98,14 +100,13 @@ def one_rule(
 
 def _rules(api: Ledger, books: Books) -> list[Declared]:
     """Every rule of a ledger, by code."""
-    answer = api.get(f"/v1/ledgers/{books.ledger}/rules")
-    declared = msgspec.convert(answer["rules"], list[_Version])
+    declared = rule_versions(api, books.ledger)
     today = dt.datetime.now(ZoneInfo(books.time_zone)).date().isoformat()
     by_rule = groupby(sorted(declared, key=lambda one: (one.rule, one.seq)), lambda one: one.rule)
     return [_as_of(list(versions), today) for _, versions in by_rule]
 
 
-def _as_of(versions: Sequence[_Version], today: str) -> Declared:
+def _as_of(versions: Sequence[Version], today: str) -> Declared:
     """How a rule stands on a day. Its versions come in the order in which they were declared: a later
     one takes the place of all before from its own first day on.
     """
@@ -119,7 +120,7 @@ def _as_of(versions: Sequence[_Version], today: str) -> Declared:
     return Declared(last, "to_come", last.since, both)
 
 
-def _status(version: _Version, later: Sequence[_Version], today: str) -> str:
+def _status(version: Version, later: Sequence[Version], today: str) -> str:
     if any(one.since <= max(version.since, today) for one in later):
         return "replaced"
     if version.since > today:

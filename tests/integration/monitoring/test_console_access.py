@@ -35,6 +35,8 @@ PERMISSION_OF = {
     "/periods": "periods.view",
     f"/periods/{LEDGER}/CLOSING": "periods.view",
     "/rules": "rules.view",
+    "/approvals": "approvals.read",
+    "/approvals/apr_rule": "approvals.read",
     f"/rules/{LEDGER}/card_fee": "rules.view",
     "/fbo": "reconciliation.view",
     "/fbo?date=2026-07-20": "reconciliation.view",
