@@ -333,8 +333,12 @@ def _an_end_and_a_correction_can_be_read(http: httpx.Client, approver: Page) -> 
         "effective_at": f"{day(11)}T16:00:00Z", "corrects": first,
     }  # fmt: skip
     asked = http.post(f"{L}/corrections", json=correction).json()["approval"]
+    nonsense = {**correction, "entries": [{**entries(A, FBO, 200)[0], "account": "no account"}] * 2}
+    unread = http.post(f"{L}/corrections", json=nonsense).json()["approval"]
+    approver.goto(f"/approvals/{unread}")
+    expect(approver.locator(".facts").first).to_contain_text("no account debit 200 USD")
     approver.goto("/approvals")
-    approver.get_by_role("link", name=f"Correction of transaction {first}").click()
+    approver.get_by_role("link", name=f"Correction of transaction {first}").first.click()
     assert approver.url.endswith(asked)
     expect(approver.locator("tbody tr").first).to_contain_text("2.00")
     expect(approver.locator("tbody tr").first).to_contain_text(A)

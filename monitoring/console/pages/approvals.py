@@ -99,7 +99,7 @@ def one_approval(request: Request, approval: str, person: _Reader) -> Response:
         title=summary(found),
         time_zone=books.time_zone,
         exponents=books.exponents,
-        entries=_entries(found["facts"].get("entries", "")),
+        entries=_entries(found["facts"].get("entries", ""), books),
         can_decide=can_decide(found, person),
         **{"lede": "", "asked": {}, "before": {}, "is_backdated": False, **shown},
     )
@@ -135,10 +135,24 @@ def _words(terms: rule_words.Terms, books: Books) -> dict[str, list[str]]:
     return rule_words.in_words(terms, books.exponents[terms.currency])
 
 
-def _entries(text: str) -> list[Entry]:
-    """The entries of a correction, from the words in which they are approved."""
+def _entries(text: str, books: Books) -> list[Entry]:
+    """The entries of a correction, from the words in which they are approved; none where the words
+    are not such, for nothing was refused yet when it was asked for.
+    """
     lines = [line.split(" ") for line in text.split("; ") if line]
-    return [Entry(account, side, amount, currency) for account, side, amount, currency in lines]  # type: ignore[arg-type]
+    sound = all(
+        len(line) == 4
+        and line[1] in ("debit", "credit")
+        and line[2].isdecimal()
+        and line[3] in books.exponents
+        for line in lines
+    )
+    if not sound:
+        return []
+    return [
+        Entry(account, "debit" if side == "debit" else "credit", amount, currency)
+        for account, side, amount, currency in lines
+    ]
 
 
 def _find(api: Ledger, approval: str) -> dict[str, Any]:
