@@ -188,8 +188,9 @@ def decide(  # noqa: PLR0917 - the fields of a form
                 request,
                 409,
                 "You can’t decide on your own request",
-                f"You asked for this {words(known['kind']).lower()} yourself; nothing was approved. It happens only "
-                "when a second person, signed in as themselves, has looked at the same facts.",
+                f"You asked for this {words(known['kind']).lower()} yourself; nothing was approved. "
+                "It happens only when a second person, signed in as themselves, has looked at the "
+                "same facts.",
                 code="maker_is_checker",
                 back=back,
             )

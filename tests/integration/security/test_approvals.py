@@ -6,12 +6,19 @@ import asyncio
 import datetime as dt
 
 import asyncpg
+import msgspec
 import pytest
 
 from ledger_service.contract.identifiers import IdentifierError
-from ledger_service.domain.approval import correction_content, reversal_content
+from ledger_service.contract.rules import Tier
+from ledger_service.domain.approval import (
+    correction_content,
+    declaration_content,
+    reversal_content,
+)
 from ledger_service.security import approvals, identities
 from tests.ledger_api import Api
+from tests.ledger_book import fee_rule, parts
 
 
 def content(amount: str = "1250", reversal: str = "rev_a") -> dict:
@@ -70,6 +77,17 @@ async def test_large_amounts_and_hashes_are_no_personal_data(api: Api) -> None:
     ):
         with pytest.raises(IdentifierError, match=r"personal|digits"):
             await request(api, {**facts, name: value})
+    tier = Tier("100000000000", "0.012345678901", "123456789")
+    rule = fee_rule("card", tier, minimum="123456789", maximum="9223372036854775807")
+    await request(api, dict(declaration_content("simulated", rule)))
+    for change in (
+        {"credit": parts(("income:123456789", 1))},
+        {"tiers": [Tier(rate="0.01"), Tier("ssn 123-45-6789")]},
+        {"tiers": [Tier(rate="123-45-6789")]},
+    ):
+        changed = declaration_content("simulated", msgspec.structs.replace(rule, **change))
+        with pytest.raises(IdentifierError, match=r"personal|digits"):
+            await request(api, dict(changed))
 
 
 async def test_an_approval_is_given_once_and_spent_once(api: Api, ledger_database):
