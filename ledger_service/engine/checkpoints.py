@@ -24,6 +24,9 @@ ED25519 = b"\x01"
 COSIGNATURE_V1 = b"\x04"
 """Signature types of C2SP signed-note."""
 INTERVAL_S = 2.0
+TURN_S = 10.0
+"""How long one publisher of a ledger waits for another."""
+_TURN = "select pg_advisory_lock(hashtext('ledger.checkpoint'), hashtext($1))"
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _TEXT = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f]*")
 """No control characters but the newline."""
@@ -201,9 +204,13 @@ class Publisher:
 
         Called at the interval, and by whoever closes a period, right after the commit that closes
         it. Errors: `ProofError`, `CheckpointError`: the tree does not continue what was signed.
+        TimeoutError while another publishes.
         """
         connection = await connect()
         try:
+            # One at a time, or the smaller of two may be stored last, behind what a witness signed.
+            # Until this connection ends, and before the snapshot, so that it shows the one before.
+            await connection.execute(_TURN, ledger, timeout=TURN_S)
             async with connection.transaction(isolation="repeatable_read"):
                 head = await connection.fetchrow(
                     "select seq, root from ledger.head where ledger = $1", ledger
