@@ -25,6 +25,25 @@ _FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 """What is in the tree never changes; who may read it is asked each time."""
 
 
+@router.get("/v1/ledgers/{ledger}/checkpoints")
+async def list_checkpoints(
+    ledger: str,
+    _who: Annotated[Principal, require("proofs.read")],
+    request: Request,
+    after_size: Annotated[int, Query(ge=0, le=reads.LAST_SEQ)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """Checkpoints by size, each a signed note with its cosignatures; `next_after_size` is the
+    `after_size` of the next page, null at the end.
+    """
+    pool = request.app.state.pool
+    if await reads.head_seq(pool, ledger) is None:
+        raise Problem("ledger_not_open")
+    found = await reads.checkpoints(pool, ledger, after_size=after_size, limit=limit)
+    following = found[-1]["size"] if len(found) == limit else None
+    return {"checkpoints": found, "next_after_size": following}
+
+
 @router.get("/v1/ledgers/{ledger}/checkpoint")
 @router.get("/v1/ledgers/{ledger}/checkpoints/latest")
 async def latest_checkpoint(

@@ -217,30 +217,35 @@ async def event_bytes(
         limit -= len(rows)
 
 
+_NOTES = """
+  select c.size, c.note || coalesce(
+           (select string_agg(s.line || E'\\n', '' order by s.witness) from ledger.cosignature s
+             where s.ledger = c.ledger and s.size = c.size), '') as note
+    from ledger.checkpoint c where c.ledger = $1
+"""
+"""Signed notes, each with its cosignatures."""
+
+
 async def latest_checkpoint(connection: Any, name: str) -> str | None:
     """The newest note with its cosignatures; None before the first."""
-    row = await connection.fetchrow(
-        "select size, note from ledger.checkpoint where ledger = $1 order by size desc limit 1",
-        name,
-    )
-    return await _with_cosignatures(connection, name, row) if row else None
+    row = await connection.fetchrow(f"{_NOTES} order by c.size desc limit 1", name)
+    return row["note"] if row else None
 
 
 async def checkpoint(connection: Any, name: str, size: int) -> str | None:
     """The note of one size with its cosignatures, or None."""
-    row = await connection.fetchrow(
-        "select size, note from ledger.checkpoint where ledger = $1 and size = $2", name, size
-    )
-    return await _with_cosignatures(connection, name, row) if row else None
+    row = await connection.fetchrow(f"{_NOTES} and c.size = $2", name, size)
+    return row["note"] if row else None
 
 
-async def _with_cosignatures(connection: Any, name: str, row: Any) -> str:
-    lines = await connection.fetch(
-        "select line from ledger.cosignature where ledger = $1 and size = $2 order by witness",
-        name,
-        row["size"],
+async def checkpoints(
+    connection: Any, name: str, *, after_size: int, limit: int
+) -> list[dict[str, Any]]:
+    """Up to `limit` checkpoints larger than `after_size`, by size: `size` and `note`."""
+    rows = await connection.fetch(
+        f"{_NOTES} and c.size > $2 order by c.size limit $3", name, after_size, limit
     )
-    return row["note"] + "".join(line["line"] + "\n" for line in lines)
+    return [dict(row) for row in rows]
 
 
 async def add_cosignature(connection: Any, name: str, size: int, witness: str, line: str) -> None:
