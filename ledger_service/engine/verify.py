@@ -15,7 +15,14 @@ import psycopg
 from psycopg.rows import dict_row
 
 from ledger_service.engine.projections import HISTORY
-from ledger_service.engine.verification import journal, neighbours, position, projections, rules
+from ledger_service.engine.verification import (
+    journal,
+    neighbours,
+    position,
+    projections,
+    rules,
+    signatures,
+)
 from ledger_service.engine.verification.kafka import check_kafka
 from ledger_service.engine.verification.report import (
     Connection,
@@ -178,3 +185,5 @@ def _ledger(
     report.ledgers[name] = head["seq"]
     if remember and report.is_ledger_sound(name):
         position.remember(scope)
+    # Last: a witness that is away says nothing against what was read, which is not read again for it.
+    signatures.check_cosigned(scope)

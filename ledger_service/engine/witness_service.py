@@ -1,11 +1,12 @@
 """The witness: a process of its own that signs only what continues what it has signed.
 
-It asks the API for checkpoints, demands a consistency proof from the last one it saw, remembers the
-new one in its own folder, and only then adds its signature. A checkpoint that does not continue the
-last one is refused: /readyz turns 503 and stays so, also after a restart, because history was
-rewritten. Both notes are kept as evidence: two statements of one log that contradict each other, each
-signed. It signs nothing more for that ledger until a person has looked and removed
-`<ledger>.refused.json`.
+It takes the published checkpoints in order of size, for it never signs a smaller tree than its latest
+(C2SP tlog-witness): none is passed over, whether it was away or they came quickly. Of each it demands
+a consistency proof from the one before, remembers it in its own folder, and only then adds its
+signature. A checkpoint that does not continue the last one is refused, and those after it wait:
+/readyz turns 503 and stays so, also after a restart, because history was rewritten. Both notes are
+kept as evidence: two statements of one log that contradict each other, each signed. It signs nothing
+more for that ledger until a person has looked and removed `<ledger>.refused.json`.
 
 Settings: TALLYSTICK_API_URL, TALLYSTICK_API_KEY, TALLYSTICK_WITNESS_KEY, TALLYSTICK_LOG_PUBLIC_KEY,
 TALLYSTICK_LOG_ORIGIN, TALLYSTICK_HEALTH_LISTEN.
@@ -14,6 +15,7 @@ TALLYSTICK_LOG_ORIGIN, TALLYSTICK_HEALTH_LISTEN.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 from pathlib import Path
 
@@ -32,6 +34,9 @@ from ledger_service.engine.proofs import ProofError, check_consistency
 
 log = structlog.get_logger()
 INTERVAL_S = 1.0
+PAGE = 100
+"""Checkpoints of one ledger that are taken before the next ledger has its turn; more than one, as
+each page begins with the last one seen."""
 _EVIDENCE = ".refused.json"
 
 
@@ -65,7 +70,7 @@ class RefusedError(Exception):
 
 
 class Witness:
-    """Looks at every ledger's newest checkpoint and cosigns it, or refuses it."""
+    """Cosigns every checkpoint of every ledger, in order of size, up to one that it refuses."""
 
     def __init__(
         self, api: httpx.Client, key: Ed25519PrivateKey, log_key: bytes, origin: str, store: Path
@@ -82,9 +87,14 @@ class Witness:
         }
         """Ledgers whose history does not hold, and the alarm's name."""
         self.cosigned: dict[str, int] = {}
+        """The size whose cosignature the API took last, since this process began."""
 
-    def look(self) -> None:
-        """Look at every ledger once. Errors: `httpx.HTTPError` while the API does not answer."""
+    def look(self) -> list[str]:
+        """Take a page of each ledger's checkpoints; gives the ledgers that may have more.
+
+        Errors: `httpx.HTTPError` while the API does not answer.
+        """
+        behind: list[str] = []
         answer = self._api.get("/v1/ledgers")
         answer.raise_for_status()
         for item in answer.json()["ledgers"]:
@@ -92,9 +102,11 @@ class Witness:
             if not LEDGER.match(ledger) or ledger in self.refused:
                 continue
             try:
-                self.look_at(ledger)
+                if self.look_at(ledger):
+                    behind.append(ledger)
             except RefusedError as error:
                 self._refuse(ledger, error)
+        return behind
 
     def _refuse(self, ledger: str, error: RefusedError) -> None:
         log.error("witness.checkpoint_refused", ledger=ledger, code=error.code, reason=error.reason)
@@ -109,27 +121,56 @@ class Witness:
         log.error("witness.still_refused", evidence=path.name, code=code)
         return code
 
-    def look_at(self, ledger: str) -> None:
-        """Cosign a ledger's newest checkpoint. Errors: `RefusedError`."""
+    def look_at(self, ledger: str) -> bool:
+        """Cosign the next page of a ledger's checkpoints; whether there may be more.
+
+        Errors: `RefusedError`.
+        """
+        seen = self._seen(ledger)
+        answer = self._api.get(
+            f"/v1/ledgers/{ledger}/checkpoints",
+            # From the last one seen: is it the same still, and is its cosignature there?
+            params={"after_size": seen.size - 1 if seen else 0, "limit": PAGE},
+        )
+        answer.raise_for_status()
+        page = answer.json()
+        if seen and not page["checkpoints"]:
+            self._demand_no_smaller(ledger)
+        for item in page["checkpoints"]:
+            self._cosign(ledger, item["size"], item["note"])
+        return page["next_after_size"] is not None
+
+    def _demand_no_smaller(self, ledger: str) -> None:
+        """What was signed is published no more: is the newest that is left a smaller tree?"""
         answer = self._api.get(f"/v1/ledgers/{ledger}/checkpoints/latest")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return
         answer.raise_for_status()
-        try:
-            checkpoint = checkpoints.verify(answer.text, self._log_key)
-        except CheckpointError as error:
-            raise RefusedError("bad_checkpoint", str(error), answer.text) from None
-        if checkpoint.origin != f"{self._origin}/{ledger}":
-            reason = f"the checkpoint is of {checkpoint.origin}"
-            raise RefusedError("bad_checkpoint", reason, answer.text)
-        self._demand_consistency(ledger, checkpoint, answer.text)
-        self._remember(ledger, checkpoint, answer.text)
-        if self.cosigned.get(ledger) == checkpoint.size:
+        self._demand_consistency(ledger, self._verified(ledger, answer.text), answer.text)
+
+    def _cosign(self, ledger: str, size: int, note: str) -> None:
+        checkpoint = self._verified(ledger, note)
+        if checkpoint.size != size:
+            reason = f"the checkpoint of {checkpoint.size} events is published as of {size}"
+            raise RefusedError("bad_checkpoint", reason, note)
+        self._demand_consistency(ledger, checkpoint, note)
+        self._remember(ledger, checkpoint, note)
+        if self.cosigned.get(ledger) == size:
             return
         line = checkpoints.cosign(checkpoint, self.name, self._key, checkpoints.now())
-        path = f"/v1/ledgers/{ledger}/checkpoints/{checkpoint.size}/cosignatures"
+        path = f"/v1/ledgers/{ledger}/checkpoints/{size}/cosignatures"
         self._api.post(path, content=line.encode()).raise_for_status()
-        self.cosigned[ledger] = checkpoint.size
+        self.cosigned[ledger] = size
+
+    def _verified(self, ledger: str, note: str) -> Checkpoint:
+        try:
+            checkpoint = checkpoints.verify(note, self._log_key)
+        except CheckpointError as error:
+            raise RefusedError("bad_checkpoint", str(error), note) from None
+        if checkpoint.origin != f"{self._origin}/{ledger}":
+            reason = f"the checkpoint is of {checkpoint.origin}"
+            raise RefusedError("bad_checkpoint", reason, note)
+        return checkpoint
 
     def _demand_consistency(self, ledger: str, checkpoint: Checkpoint, note: str) -> None:
         seen = self._seen(ledger)
@@ -171,31 +212,42 @@ class Witness:
 
 
 def main() -> None:
-    """Run until SIGTERM."""
+    """Run until SIGTERM. One process for a folder: two would each sign on from what it read last."""
     logs.configure("witness", environment.read("TALLYSTICK_LOG_LEVEL"))
     stop = stop_on_signals()
     health = Health()
     health.serve(*environment.host_and_port("TALLYSTICK_HEALTH_LISTEN"))
     token = environment.read("TALLYSTICK_API_KEY")
-    with httpx.Client(
-        base_url=environment.read("TALLYSTICK_API_URL"),
-        headers={"Authorization": f"Bearer {token}"},
-        timeout=10,
-    ) as api:
+    store = environment.home() / "witness"
+    store.mkdir(parents=True, exist_ok=True)
+    with (
+        (store / ".lock").open("w") as lock,
+        httpx.Client(
+            base_url=environment.read("TALLYSTICK_API_URL"),
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=10,
+        ) as api,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         witness = Witness(
             api,
             checkpoints.read_private_key("TALLYSTICK_WITNESS_KEY"),
             base64.b64decode(environment.read("TALLYSTICK_LOG_PUBLIC_KEY"), validate=True),
             environment.read("TALLYSTICK_LOG_ORIGIN"),
-            environment.home() / "witness",
+            store,
         )
         while not stop.is_set():
+            behind: list[str] = []
             try:
-                witness.look()
+                behind = witness.look()
                 health.report(
-                    ready=not witness.refused, cosigned=witness.cosigned, refused=witness.refused
+                    ready=not witness.refused,
+                    cosigned=witness.cosigned,
+                    refused=witness.refused,
+                    behind=behind,
                 )
             except httpx.HTTPError as error:
                 health.report(ready=False, api=type(error).__name__)
                 log.warning("witness.api_unreachable", error=type(error).__name__)
-            stop.wait(INTERVAL_S)
+            if not behind:
+                stop.wait(INTERVAL_S)

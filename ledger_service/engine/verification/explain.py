@@ -52,6 +52,9 @@ EXPLANATIONS: dict[str, str] = {
     "bad_signature": "A signature does not hold with the key given. Is it the right key? If it is, "
     "the note was changed: compare it with what the witness and auditors have kept.",
     "note_differs": "A checkpoint's row and its signed note differ. The note is what counts.",
+    "not_cosigned": "Checkpoints were published, and the witness has not cosigned them in time. Is it up, "
+    "does its /readyz name a refusal? Once it runs it takes them all, in order. What is smaller than its "
+    "last one it never signs again: see docs/operations.md, A checkpoint without cosignature.",
     "no_checkpoint": "A cosignature of no checkpoint: the checkpoint was removed. " + _REWRITTEN,
     # what follows from the journal
     "differs_from_journal": _DERIVED,

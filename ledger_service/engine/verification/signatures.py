@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Self
 
 from ledger_service.engine import checkpoints
@@ -21,6 +22,34 @@ _ORPHANS = """
      (select from ledger.checkpoint c where c.ledger = s.ledger and c.size = s.size)
    limit 20
 """
+COSIGNED_WITHIN = dt.timedelta(minutes=10)
+"""How long a checkpoint may wait for its cosignature: a witness may be restarted."""
+_NOT_COSIGNED = """
+  select count(*) as missing, min(c.size) as size, min(c.created_at) as since
+    from ledger.checkpoint c
+   where c.ledger = %(ledger)s and c.created_at < now() - %(within)s
+     and c.size > case when %(after)s = 0 then 0 else coalesce(
+       (select max(size) from ledger.cosignature where ledger = %(ledger)s), 0) end
+     and not exists
+       (select from ledger.cosignature s where s.ledger = c.ledger and s.size = c.size)
+"""
+
+
+def check_cosigned(scope: Scope) -> None:
+    """Every checkpoint is cosigned, but the newest, which may still be waiting.
+
+    Incrementally, those behind the last one that is: a witness takes them in order. Without a
+    witness's key none is expected.
+    """
+    if scope.keys.witness is None:
+        return
+    parameters = {**scope.parameters, "within": COSIGNED_WITHIN}
+    row = scope.connection.execute(_NOT_COSIGNED, parameters).fetchone()
+    if row["missing"]:
+        message = f"{row['missing']} checkpoints since {row['since']:%Y-%m-%d %H:%M:%S%z} from this size on"
+        scope.add(
+            "ledger.cosignature", "not_cosigned", message, seq=row["size"], row=str(row["size"])
+        )
 
 
 class SignedSizes:

@@ -1,27 +1,24 @@
-"""Tampering is found: by `tally verify`, by the offline verifier, by the witness."""
+"""Tampering is found: by `tally verify`, by the offline verifier, by the publisher."""
 
 from __future__ import annotations
 
 import ast
 import base64
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger_service.engine import checkpoints, offline_verifier
 from ledger_service.engine.checkpoints import Publisher
-from ledger_service.engine.merkle import Tree, leaf_hash
 from ledger_service.engine.pack import write_pack
 from ledger_service.engine.proofs import ProofError
 from ledger_service.engine.verify import Keys, verify
-from tests.integration.engine.conftest import LEDGER, LOG_SEED, local_writer
+from tests.integration.engine.conftest import LEDGER, local_writer
 from tests.integration.engine.test_writer import A, B, opened, submit
 from tests.ledger_book import posting
 from tests.servers import LedgerDatabase
@@ -216,125 +213,6 @@ async def test_an_event_changed_with_its_hash_is_named_for_what_is_wrong_in_it(
     assert verify(ledger_database.owner_url, LEDGER, full=False).findings == []
 
 
-def rewrite_history(database: LedgerDatabase, admin_url: str) -> str:
-    """As a superuser with the log's own key: change a cent, every hash above it, and sign again."""
-    with psycopg.connect(database.owner_url) as connection:
-        rows = connection.execute("select bytes from ledger.journal order by seq").fetchall()
-    contents = [raw for (raw,) in rows]
-    contents[50] = contents[50].replace(b'"amount":"100"', b'"amount":"101"')
-    tree, statements = Tree(), []
-    for number, content in enumerate(contents, 1):
-        hashed = leaf_hash(content)
-        if number == 51:
-            statements.append(
-                f"update ledger.journal set bytes = '\\x{content.hex()}', "
-                f"leaf_hash = '\\x{hashed.hex()}' where seq = {number}"
-            )
-        statements += [
-            f"update ledger.tile set hashes = '\\x{tile.hashes.hex()}', "
-            f"root = '\\x{tile.root.hex()}' "
-            f"where level = {tile.level} and tile_index = {tile.index}"
-            for tile in tree.extend([hashed])
-        ]
-    note = checkpoints.sign(
-        checkpoints.Checkpoint(f"{ORIGIN}/{LEDGER}", tree.size, tree.root()), LOG
-    )
-    inserted = f"('{LEDGER}', {tree.size}, '\\x{tree.root().hex()}', '{note}')"
-    statements += [
-        f"update ledger.head set root = '\\x{tree.root().hex()}'",
-        "delete from ledger.cosignature",
-        "delete from ledger.checkpoint",
-        f"insert into ledger.checkpoint values {inserted}",
-    ]
-    tamper(admin_url, database, *statements)
-    return note
-
-
-async def test_history_rewritten_with_the_signing_key_is_refused_by_witness_and_auditor(
-    ledger_database: LedgerDatabase, postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import asyncpg
-
-    from ledger_service.engine.witness_service import Witness
-    from tests.ledger_api import serving
-
-    await posted(ledger_database, 600)
-    pack, state = tmp_path / "pack", tmp_path / "state.json"
-    keys = {"log_key": LOG_PUBLIC, "witness_key": ""}
-    write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
-    state.write_text(json.dumps(offline_verifier.verify(pack, {}, {"log": LOG_PUBLIC})))
-    settings = {"TALLYSTICK_WITNESS_PUBLIC_KEY": WITNESS_PUBLIC, "TALLYSTICK_LOG_KEY": LOG_SEED}
-    async with serving(ledger_database, monkeypatch, **settings) as api:
-        bridge = httpx.Client(transport=_Bridge(api), base_url="http://api")
-        witness = Witness(bridge, WITNESS, checkpoints.public_bytes(LOG), ORIGIN, tmp_path / "w")
-        await _in_thread(witness.look)
-        assert (witness.refused, witness.cosigned) == ({}, {LEDGER: 605})
-
-        async def connect() -> asyncpg.Connection:
-            return await asyncpg.connect(ledger_database.url("writer"))
-
-        async with local_writer(ledger_database) as writer:
-            await submit(writer, *[posting(f"m{n}", (A, 100), (B, -100)) for n in range(300)])
-        await Publisher(LOG, ORIGIN).publish(connect, LEDGER)
-        witness = Witness(bridge, WITNESS, checkpoints.public_bytes(LOG), ORIGIN, tmp_path / "w")
-        await _in_thread(witness.look)
-        assert (witness.refused, witness.cosigned) == ({}, {LEDGER: 905})
-        note = (await api.call("auditor", "GET", f"/v1/ledgers/{LEDGER}/checkpoints/latest")).text
-        assert "— log.test/witness " in note
-
-        true_note = note.rpartition("— log.test/witness ")[0]
-        forged = rewrite_history(ledger_database, postgres.admin_url)
-        await _in_thread(witness.look)
-        assert witness.refused == {LEDGER: "tree_forked"}
-        evidence = json.loads((tmp_path / "w" / f"{LEDGER}.refused.json").read_text())
-        assert (evidence["note"], evidence["seen"]["note"]) == (forged, true_note)
-        latest = await api.call("auditor", "GET", f"/v1/ledgers/{LEDGER}/checkpoints/latest")
-        assert "witness" not in latest.text
-        async with local_writer(ledger_database) as writer:
-            await submit(writer, *[posting(f"n{n}", (A, 100), (B, -100)) for n in range(10)])
-        await Publisher(LOG, ORIGIN).publish(connect, LEDGER)
-        # neither a restart nor looking away makes it forget
-        fresh = Witness(bridge, WITNESS, checkpoints.public_bytes(LOG), ORIGIN, tmp_path / "w")
-        assert fresh.refused == {LEDGER: "tree_forked"}
-        await _in_thread(fresh.look)
-        (tmp_path / "w" / f"{LEDGER}.refused.json").unlink()
-        fresh = Witness(bridge, WITNESS, checkpoints.public_bytes(LOG), ORIGIN, tmp_path / "w")
-        await _in_thread(fresh.look)
-        assert (fresh.refused, fresh.cosigned) == ({LEDGER: "history_rewritten"}, {})
-    write_pack(ledger_database.owner_url, LEDGER, pack, **keys)
-    offline_verifier.verify(pack, {}, {"log": LOG_PUBLIC})
-    with pytest.raises(offline_verifier.Failure, match="HISTORY WAS REWRITTEN"):
-        offline_verifier.verify(pack, json.loads(state.read_text()), {"log": LOG_PUBLIC})
-
-
-async def test_a_shrunk_tree_and_a_foreign_note_are_refused_by_name(
-    ledger_database: LedgerDatabase, postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ledger_service.engine.witness_service import Witness
-    from tests.ledger_api import serving
-
-    await posted(ledger_database, 20)
-    settings = {"TALLYSTICK_WITNESS_PUBLIC_KEY": WITNESS_PUBLIC}
-    changes = {
-        "tree_shrunk": "update ledger.checkpoint set size = 9, note = '{note}'",
-        "bad_checkpoint": "update ledger.checkpoint set note = replace(note, '— log', '— gol')",
-    }
-    shorter = checkpoints.sign(checkpoints.Checkpoint(f"{ORIGIN}/{LEDGER}", 9, bytes(32)), LOG)
-    async with serving(ledger_database, monkeypatch, **settings) as api:
-        bridge = httpx.Client(transport=_Bridge(api), base_url="http://api")
-        for code, change in changes.items():
-            store = tmp_path / code
-            key = checkpoints.public_bytes(LOG)
-            await _in_thread(Witness(bridge, WITNESS, key, ORIGIN, store).look)
-            kept = await api.owner.fetchrow("select size, note from ledger.checkpoint")
-            tamper(postgres.admin_url, ledger_database, change.format(note=shorter))
-            witness = Witness(bridge, WITNESS, key, ORIGIN, store)
-            await _in_thread(witness.look)
-            assert (witness.refused, witness.cosigned) == ({LEDGER: code}, {})
-            put_back = "update ledger.checkpoint set size = {size}, note = '{note}'"
-            tamper(postgres.admin_url, ledger_database, put_back.format(**kept))
-
-
 async def test_the_publisher_signs_only_what_continues_what_it_signed(
     ledger_database: LedgerDatabase, postgres
 ) -> None:
@@ -365,28 +243,3 @@ async def _run(command: list[str]) -> subprocess.CompletedProcess:
     return await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, check=False
     )
-
-
-async def _in_thread(work) -> None:
-    import asyncio
-
-    await asyncio.to_thread(work)
-
-
-class _Bridge(httpx.BaseTransport):
-    """Lets the witness, which is not asynchronous, call the API in this loop, with its key."""
-
-    def __init__(self, api) -> None:
-        import asyncio
-
-        self._api = api
-        self._loop = asyncio.get_running_loop()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        import asyncio
-
-        call = self._api.call(
-            "service", request.method, str(request.url.raw_path, "ascii"), content=request.read()
-        )
-        answer = asyncio.run_coroutine_threadsafe(call, self._loop).result(30)
-        return httpx.Response(answer.status_code, content=answer.content, request=request)
