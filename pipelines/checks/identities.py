@@ -7,6 +7,11 @@ import duckdb
 from ledger_service.contract.snapshots import CheckResult
 from pipelines.publication.snapshot import Outcome
 
+_WITH_PLACES = (
+    "accounts", "entries", "statement_lines", "reconciliation_days", "reconciliation_breaks",
+)  # fmt: skip
+"""Marts that look up the places of a currency; balances follow from them."""
+
 # Each query gives the rows that break the identity: what, expected, found.
 _IDENTITIES = {
     "debits_equal_credits": """
@@ -49,6 +54,11 @@ _IDENTITIES = {
         group by ledger, currency
         having sum(closing_debits) <> sum(closing_credits)
     """,
+    "places_known": " union ".join(
+        f"select ledger || ' ' || currency || ' in {mart}', 'places', 'none' "
+        f"from marts.{mart} where exponent is null"
+        for mart in _WITH_PLACES
+    ),
 }
 
 

@@ -179,3 +179,23 @@ def own_currency() -> Facts:
     facts.post(at(1), [(fbo, "debit", 2**62), (customer, "credit", 2**62)])
     facts.post(at(2), [(fbo, "debit", 2**62), (customer, "credit", 2**62)])
     return facts
+
+
+def everything_in(name: str, currency: str, places: int | None) -> Facts:
+    """What puts an amount into every mart that has one, in a currency that is not ISO 4217's.
+
+    Without `places` nobody declared it.
+    """
+    facts = Facts(name)
+    facts.currency = currency
+    if places is not None:
+        facts.declare_currency(currency, places)
+    fbo, someone = facts.account("bank:fbo"), facts.account("customer:1:wallet", owner="p1")
+    token = facts.statement_account(fbo, token=f"{name}_fbo")
+    stated = facts.statement_account(someone, "stated_balance", token=f"{name}_stated")
+    facts.receive(
+        at(0), someone, 1_000_001, channel="cash", kind="cash_deposit", rail_reference="agreed"
+    )
+    facts.statement(token, at(0).date(), 1_000_008, [(1_000_001, "agreed"), (7, "unknown")])
+    facts.statement(stated, at(0).date(), 1_000_003)
+    return facts

@@ -8,10 +8,12 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from ledger_service.contract.money import EXPONENTS
 from ledger_service.domain.calendar import is_banking_day
+from pipelines.checks.identities import check_identities
 from tests.integration.dbt import histories, oracles
 from tests.integration.dbt.warehouse import LANDING, Facts, Row, Warehouse
 
@@ -189,6 +191,49 @@ def test_a_currency_of_the_ledger_s_own_has_the_places_it_was_declared_with(
             f"select distinct currency, exponent from marts.{mart} where ledger = 'own' order by 1"
         )
         assert found == [("POINTS", 9)], mart
+
+
+def test_places_are_those_declared_in_every_mart_and_a_currency_without_any_is_found(
+    tmp_path: Path,
+) -> None:
+    warehouse = Warehouse(tmp_path)
+    ours = histories.everything_in("declared", "GRAIN", 9)
+    warehouse.land(_merged([ours, histories.everything_in("unknown", "GHOST", None)]))
+    warehouse.dbt("seed")
+    warehouse.rows(
+        "insert into seeds.rule_parameters select * replace (unnest(['GRAIN', 'GHOST']) as currency)"
+        " from seeds.rule_parameters"
+    )
+    warehouse.dbt("run")
+    with_places = {
+        mart for (mart,) in warehouse.rows(
+            "select table_name from information_schema.columns"
+            " where table_schema = 'marts' and column_name = 'exponent'"
+        )
+    }  # fmt: skip
+    assert with_places >= {"accounts", "entries", "statement_lines", "ctr_candidates"}
+    for mart in with_places:
+        found = warehouse.rows(
+            f"select distinct ledger, currency, exponent from marts.{mart} order by ledger"
+        )
+        assert found == [("declared", "GRAIN", 9), ("unknown", "GHOST", None)], mart
+    assert warehouse.rows(
+        "select kind, explanation from marts.reconciliation_breaks where ledger = 'declared'"
+        " order by kind"
+    ) == [
+        ("missing_in_ledger",
+         "The bank states 0.000000007 GRAIN; no entry of the ledger fits it."),
+        ("stated_balance_differs",
+         ("The source states a balance of 0.001000003 GRAIN, the ledger has 0.001000001 GRAIN: a"
+          " difference of 0.000000002 GRAIN, more than rounding explains.")),
+    ]  # fmt: skip
+    with pytest.raises(AssertionError) as failed:
+        warehouse.dbt("test")
+    assert not {mart for mart in with_places if f"never_null_{mart}_" not in str(failed.value)}
+    with duckdb.connect(str(warehouse.file)) as connection:
+        blocking = {one.check.name: one.check for one in check_identities(connection)}
+    assert [name for name, check in blocking.items() if not check.passed] == ["places_known"]
+    assert blocking["places_known"].detail.startswith("unknown GHOST in ")
 
 
 def test_seeds_equal_the_ledgers_own_rules(built: Warehouse) -> None:

@@ -96,6 +96,7 @@ def test_a_mart_with_a_float_is_refused():
         ),
         ("entries", "amount = amount + 1 where entry_no = 0 and seq = 20", "debits_equal_credits"),
         ("entries", "signed_amount = signed_amount + 1 where seq = 20", "balances_equal_entries"),
+        ("statement_lines", "exponent = null", "places_known"),
     ],
 )
 def test_one_cent_off_blocks_publication(world, mart, change, caught_by):

@@ -94,6 +94,16 @@ def test_layers_are_kept(manifest: Any) -> None:
     assert packages <= {"dbt", "dbt_duckdb"}
 
 
+def test_places_of_currencies_come_from_one_model(manifest: Any) -> None:
+    for place in ("seed.tallystick.currencies", "model.tallystick.stg_currencies"):
+        readers = {
+            node.name
+            for node in manifest.nodes.values()
+            if node.resource_type == "model" and place in node.depends_on.nodes
+        }
+        assert readers == {"int_currencies"}, place
+
+
 def test_every_mart_is_shown_somewhere(manifest: Any) -> None:
     shown = {name for exposure in manifest.exposures.values() for name in exposure.depends_on.nodes}
     assert {mart.unique_id for mart in _models(manifest, "marts")} == shown

@@ -28,7 +28,7 @@ select
     opened.ledger,
     opened.account,
     opened.currency,
-    coalesce(own.exponent, currencies.exponent) as exponent,
+    currencies.exponent,
     opened.account_class,
     opened.normal_side,
     opened.custodial,
@@ -44,7 +44,5 @@ inner join changes
         opened.ledger = changes.ledger
         and opened.account = changes.account
         and changes.age = 1
-left join {{ ref('currencies') }} as currencies
-    on opened.currency = currencies.currency
-left join {{ ref('stg_currencies') }} as own
-    on opened.ledger = own.ledger and opened.currency = own.currency
+left join {{ ref('int_currencies') }} as currencies
+    on opened.ledger = currencies.ledger and opened.currency = currencies.currency

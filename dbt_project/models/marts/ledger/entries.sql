@@ -41,7 +41,7 @@ select
     case when arrived.side = accounts.normal_side then arrived.amount else -arrived.amount end
         as signed_amount,
     arrived.currency,
-    accounts.exponent,
+    currencies.exponent,
     arrived_transactions.kind,
     arrived_transactions.channel,
     arrived_transactions.effective_at,
@@ -58,6 +58,8 @@ left join arrived_transactions
     on arrived.ledger = arrived_transactions.ledger and arrived.seq = arrived_transactions.seq
 left join {{ ref('accounts') }} as accounts
     on arrived.ledger = accounts.ledger and arrived.account = accounts.account
+left join {{ ref('int_currencies') }} as currencies
+    on arrived.ledger = currencies.ledger and arrived.currency = currencies.currency
 left join {{ ref('int_reconciliation_items') }} as items
     on
         arrived.ledger = items.ledger

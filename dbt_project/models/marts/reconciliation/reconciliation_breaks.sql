@@ -18,8 +18,8 @@ with items as (
         items.entry_no,
         items.reference
     from {{ ref('int_reconciliation_items') }} as items
-    left join {{ ref('currencies') }} as currencies
-        on items.currency = currencies.currency
+    left join {{ ref('int_currencies') }} as currencies
+        on items.ledger = currencies.ledger and items.currency = currencies.currency
     where items.break_id is not null
 ),
 

@@ -191,5 +191,5 @@ select
     end as status,
     coalesce(days.last_seq, 0) as last_seq
 from days
-left join {{ ref('currencies') }} as currencies
-    on days.currency = currencies.currency
+left join {{ ref('int_currencies') }} as currencies
+    on days.ledger = currencies.ledger and days.currency = currencies.currency

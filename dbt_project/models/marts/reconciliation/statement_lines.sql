@@ -19,8 +19,8 @@ select
 from {{ ref('stg_statement_lines') }} as lines
 left join {{ ref('int_statement_accounts') }} as accounts
     on lines.statement_account = accounts.statement_account
-left join {{ ref('currencies') }} as currencies
-    on lines.currency = currencies.currency
+left join {{ ref('int_currencies') }} as currencies
+    on accounts.ledger = currencies.ledger and lines.currency = currencies.currency
 left join {{ ref('int_reconciliation_items') }} as items
     on
         lines.statement_account = items.statement_account
