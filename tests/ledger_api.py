@@ -6,11 +6,13 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import datetime as dt
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import httpx
@@ -25,11 +27,22 @@ from ledger_service.stack.home import free_port
 from tests.servers import LedgerDatabase, end, running, wait_ready
 
 PASSWORD = "correct horse battery staple"
+TIME_ZONE = "America/New_York"
+"""Of a ledger that `days_ago` counts for."""
 KEYS = {
     "TALLYSTICK_TOKEN_KEY": base64.b64encode(b"t" * 32).decode(),
     "TALLYSTICK_WRITER_SECRET": "writer secret of the tests",
     "TALLYSTICK_VAULT_KEY": base64.b64encode(b"v" * 32).decode(),
 }
+
+
+def days_ago(count: int) -> str:
+    """Counted in the ledger's time zone: in the first hours of UTC its yesterday is not over.
+
+    A day ahead has a negative count.
+    """
+    today = dt.datetime.now(ZoneInfo(TIME_ZONE)).date()
+    return (today - dt.timedelta(days=count)).isoformat()
 
 
 @dataclasses.dataclass

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import Iterator
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import httpx
@@ -23,7 +21,7 @@ from monitoring.proofs import Keys
 from tests import monitoring_console, servers
 from tests.end_to_end.browser import sign_in
 from tests.end_to_end.test_console import CUT_OFF
-from tests.ledger_api import PASSWORD, Services, processes
+from tests.ledger_api import PASSWORD, TIME_ZONE, Services, days_ago, processes
 
 pytestmark = pytest.mark.browser
 
@@ -75,11 +73,6 @@ def console(
     postgres.drop_database("console_over_books")
 
 
-def day(ago: int) -> str:
-    today = dt.datetime.now(ZoneInfo("America/New_York")).date()
-    return (today - dt.timedelta(days=ago)).isoformat()
-
-
 def entries(debited: str, credited: str, amount: int, currency: str = "USD") -> list[dict]:
     return [
         {"account": account, "side": side, "amount": str(amount), "currency": currency}
@@ -96,7 +89,7 @@ def post(http: httpx.Client, path: str, body: dict[str, Any]) -> int:
 def begin(http: httpx.Client) -> None:
     """Books with 250.00 of a customer since a month ago, and a currency of nine places."""
     opening = {
-        "ledger": "books", "currencies": ["USD"], "time_zone": "America/New_York",
+        "ledger": "books", "currencies": ["USD"], "time_zone": TIME_ZONE,
         "cut_off": "17:00", "calendar": "us_federal_reserve", "chart": "us_fintech_fbo/1",
     }  # fmt: skip
     assert http.post("/v1/ledgers", json=opening).is_success
@@ -107,7 +100,7 @@ def begin(http: httpx.Client) -> None:
     }
     for account, currency in accounts.items():
         post(http, "accounts", {"account": account, "currency": currency})
-    at = f"{day(30)}T16:00:00Z"
+    at = f"{days_ago(30)}T16:00:00Z"
     body = {"idempotency_key": "in", "kind": "deposit", "entries": entries(FBO, A, 25_000)}
     post(http, "transactions", {**body, "effective_at": at})
 
@@ -208,7 +201,7 @@ def _a_hold_is_placed_captured_in_part_and_released(http: httpx.Client, page: Pa
 def _a_period_is_closed(services: Services, page: Page) -> int:
     page.get_by_role("link", name="Periods").click()
     expect(page.locator(".flow")).to_contain_text("nothing yet")
-    page.get_by_label("Through").fill(day(10))
+    page.get_by_label("Through").fill(days_ago(10))
     page.get_by_role("combobox").select_option("For good")
     page.get_by_role("button", name="Close", exact=True).click()
     expect(page.locator("h1")).to_contain_text("Closed through")
@@ -238,7 +231,7 @@ def _a_period_is_closed(services: Services, page: Page) -> int:
 
 def _two_people_reopen_it(operator: Page, approver: Page) -> None:
     operator.goto("/periods")
-    operator.get_by_label("From this day on").fill(day(12))
+    operator.get_by_label("From this day on").fill(days_ago(12))
     operator.get_by_label("Reason").fill("late_statement")
     operator.get_by_role("button", name="Ask for approval").click()
     waiting = operator.locator("#waiting")
@@ -257,7 +250,7 @@ def _two_people_reopen_it(operator: Page, approver: Page) -> None:
 
 
 RULE = {
-    "rule": "card", "since": day(20), "kind": "fee", "currency": "USD",
+    "rule": "card", "since": days_ago(20), "kind": "fee", "currency": "USD",
     "tiers": [{"rate": "0.029", "fixed": "30"}],
     "debit": [{"account": "{account}", "weight": 1}],
     "credit": [{"account": FEES, "weight": 1}],
@@ -307,7 +300,7 @@ def _a_charge_and_the_next_version(http: httpx.Client, page: Page, approver: Pag
     expect(charged).to_contain_text("100.00")
     expect(charged).to_contain_text("3.20")
     tiers = [{"rate": "0.029", "fixed": "30"}, {"at_least": "100000", "rate": "0.019"}]
-    approval = ask_for(http, {**RULE, "since": day(-30), "tiers": tiers, "maximum": "5000"})
+    approval = ask_for(http, {**RULE, "since": days_ago(-30), "tiers": tiers, "maximum": "5000"})
     approver.goto(f"/approvals/{approval}")
     changed = approver.locator(".changed")
     expect(changed).to_have_count(3)
@@ -322,7 +315,7 @@ def _a_charge_and_the_next_version(http: httpx.Client, page: Page, approver: Pag
 
 
 def _an_end_and_a_correction_can_be_read(http: httpx.Client, approver: Page) -> None:
-    ends = http.post(f"{L}/rules/card:withdraw", json={"since": day(-9)}).json()["approval"]
+    ends = http.post(f"{L}/rules/card:withdraw", json={"since": days_ago(-9)}).json()["approval"]
     approver.goto(f"/approvals/{ends}")
     expect(approver.locator("h1")).to_contain_text("Withdrawal of rule “card” from")
     expect(approver.locator("h2").first).to_have_text("What ends version 1")
@@ -330,7 +323,7 @@ def _an_end_and_a_correction_can_be_read(http: httpx.Client, approver: Page) -> 
     first = http.get(f"{L}/transactions", params={"idempotency_key": "in"}).json()["seq"]
     correction = {
         "idempotency_key": "cor", "kind": "adjustment", "entries": entries(A, FBO, 200),
-        "effective_at": f"{day(11)}T16:00:00Z", "corrects": first,
+        "effective_at": f"{days_ago(11)}T16:00:00Z", "corrects": first,
     }  # fmt: skip
     asked = http.post(f"{L}/corrections", json=correction).json()["approval"]
     nonsense = {**correction, "entries": [{**entries(A, FBO, 200)[0], "account": "no account"}] * 2}

@@ -6,7 +6,6 @@ import datetime as dt
 import time
 from collections.abc import Iterator
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from ledger_service.contract import events
 from ledger_service.contract.events import timestamp
 from ledger_service.engine.verify import verify, verify_new
-from tests.ledger_api import Services, processes
+from tests.ledger_api import TIME_ZONE, Services, days_ago, processes
 from tests.servers import LedgerDatabase
 
 L = "/v1/ledgers/simulated"
@@ -22,7 +21,7 @@ A, B, FBO, CARD = "customer:1:wallet", "customer:2:wallet", "bank:fbo", "clearin
 LEDGER = {
     "ledger": "simulated",
     "currencies": ["USD"],
-    "time_zone": "America/New_York",
+    "time_zone": TIME_ZONE,
     "cut_off": "17:00",
     "calendar": "us_federal_reserve",
     "chart": "us_fintech_fbo/1",
@@ -190,12 +189,6 @@ def _refused_among_others(http: httpx.Client, correction: dict[str, Any]) -> Non
     alone = {"transactions": [{**correction, "approval": "apr_other"}], "linked": True}
     found = http.post(f"{L}/transactions:batch", json=alone).json()["results"]
     assert found[0]["code"] == "approval_invalid"
-
-
-def days_ago(count: int) -> str:
-    """Counted in the ledger's time zone: in the first hours of UTC its yesterday is not over."""
-    today = dt.datetime.now(ZoneInfo(LEDGER["time_zone"])).date()
-    return (today - dt.timedelta(days=count)).isoformat()
 
 
 def test_a_month_is_closed_corrected_closed_reopened(services: Services) -> None:
