@@ -228,7 +228,10 @@ def main() -> None:
             timeout=10,
         ) as api,
     ):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another witness has the folder {store}") from None
         witness = Witness(
             api,
             checkpoints.read_private_key("TALLYSTICK_WITNESS_KEY"),

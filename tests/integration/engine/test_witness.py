@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,8 +22,7 @@ from ledger_service.engine.checkpoints import Publisher
 from ledger_service.engine.merkle import Tree, leaf_hash
 from ledger_service.engine.pack import write_pack
 from ledger_service.engine.protocol import Committed
-from ledger_service.engine.verification.report import Finding
-from ledger_service.engine.verify import Keys, verify, verify_new
+from ledger_service.engine.verify import verify
 from ledger_service.engine.witness_service import Witness
 from tests.integration.engine.conftest import LEDGER, LOG_SEED, follow, local_writer
 from tests.integration.engine.test_verification import (
@@ -209,6 +212,19 @@ async def test_a_cosignature_that_the_api_did_not_take_is_sent_again_before_the_
     assert bridge.cosigned == [25, *sizes]
 
 
+def test_two_processes_do_not_sign_from_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "witness").mkdir()
+    with (tmp_path / "witness" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        settings = {"HOME": str(tmp_path), "API_URL": "http://127.0.0.1:9", "API_KEY": "k"}
+        second = subprocess.run(
+            [sys.executable, "-c", f"from {Witness.__module__} import main; main()"],
+            env={**os.environ, **{f"TALLYSTICK_{name}": each for name, each in settings.items()}},
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert (second.returncode, "another witness has" in second.stderr) == (1, True), second.stderr
+
+
 async def test_two_that_publish_at_once_store_the_smaller_tree_first(
     ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,47 +253,6 @@ async def test_two_that_publish_at_once_store_the_smaller_tree_first(
         await asyncio.sleep(0.3)  # time enough to overtake, if it could
         going_on.set()
     assert published == [26, 27]
-
-
-# --- tally verify ---------------------------------------------------------------------------------
-
-
-def missing(findings: list[Finding]) -> list[tuple[str, int | None, str]]:
-    return [(one.code, one.seq, one.remedy) for one in findings]
-
-
-async def test_a_checkpoint_that_waits_too_long_for_its_cosignature_is_a_finding(
-    ledger_database: LedgerDatabase, postgres, bridge: Bridge, tmp_path: Path
-) -> None:
-    url = ledger_database.url("verifier")
-    await posted(ledger_database, 20)
-    await look(started(bridge, tmp_path))
-    first, _closing, last = await three_published(ledger_database)
-    assert verify_new(url, keys=KEYS).findings == [], "it may wait a while"
-    tamper(
-        postgres.admin_url,
-        ledger_database,
-        "update ledger.checkpoint set created_at = now() - interval '11 minutes'",
-    )
-    assert missing(verify_new(url, keys=KEYS).findings) == [("not_cosigned", first, "look")]
-    [finding] = verify(url, keys=KEYS).findings
-    assert finding.message.startswith("3 checkpoints since ")
-    assert verify(url, keys=Keys(KEYS.log)).findings == [], "no witness, nothing to wait for"
-    # what is new is verified all the same, and not again because of the witness
-    async with local_writer(ledger_database) as writer:
-        [verdict] = await submit(writer, posting("more", (A, 100), (B, -100)))
-    await follow(ledger_database)
-    assert len(verify_new(url, keys=KEYS).findings) == 1
-    with psycopg.connect(ledger_database.owner_url) as owner:
-        assert owner.execute("select seq from ledger.verified").fetchone() == (verdict.seq,)
-    await look(started(bridge, tmp_path))
-    assert verify_new(url, keys=KEYS).findings == []
-    # one in the middle, whose cosignature somebody took away: only a full run reads so far back
-    gone = f"delete from ledger.cosignature where size = {first}"
-    tamper(postgres.admin_url, ledger_database, gone)
-    assert last in cosigned(ledger_database)
-    assert verify_new(url, keys=KEYS).findings == []
-    assert missing(verify(url, keys=KEYS).findings) == [("not_cosigned", first, "look")]
 
 
 # --- history rewritten ----------------------------------------------------------------------------
