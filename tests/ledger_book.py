@@ -22,16 +22,13 @@ from ledger_service.domain.closing import Books
 from ledger_service.domain.commands import (
     CaptureHold,
     ChangeAccount,
-    ClosePeriod,
     Command,
     Keyed,
     OpenAccount,
     OpenLedger,
     PlaceHold,
     PostTransaction,
-    ReopenPeriod,
     ReverseTransaction,
-    SoftClosePeriod,
     VoidHold,
     capture_hold,
     place_hold,
@@ -40,6 +37,7 @@ from ledger_service.domain.commands import (
     void_hold,
 )
 from ledger_service.domain.interest import Accruing, DayBalances
+from ledger_service.domain.period_commands import ClosePeriod, ReopenPeriod, SoftClosePeriod
 from ledger_service.domain.rule_commands import (
     AccrueInterest,
     CapitalizeInterest,

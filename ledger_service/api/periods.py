@@ -17,15 +17,14 @@ from ledger_service.api.posting_bodies import (
 from ledger_service.api.problems import Problem
 from ledger_service.api.transactions import post_one
 from ledger_service.api.who import Principal, require
-from ledger_service.domain.commands import (
+from ledger_service.domain.commands import correction_of, reopening_of
+from ledger_service.domain.period import is_day
+from ledger_service.domain.period_commands import (
     AttestDay,
     ClosePeriod,
     ReopenPeriod,
     SoftClosePeriod,
-    correction_of,
-    reopening_of,
 )
-from ledger_service.domain.period import is_day
 from ledger_service.domain.transaction import is_code
 from ledger_service.engine import period_reads
 

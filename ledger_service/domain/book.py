@@ -38,7 +38,6 @@ from ledger_service.domain.commands import (
     Command,
     ExpireHold,
     Keyed,
-    OfPeriod,
     OpenAccount,
     OpenLedger,
     PlaceHold,
@@ -53,6 +52,7 @@ from ledger_service.domain.hold import Hold, State, hold
 from ledger_service.domain.interest import Accruals, copied, follow
 from ledger_service.domain.opening import Terms, open_account, open_ledger, terms_of, with_currency
 from ledger_service.domain.period import PeriodEvent, Periods
+from ledger_service.domain.period_commands import OfPeriod
 from ledger_service.domain.reversal import Original, original
 from ledger_service.domain.rule import Version
 from ledger_service.domain.rule_commands import Declaring

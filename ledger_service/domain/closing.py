@@ -17,15 +17,15 @@ from ledger_service.contract.events import (
     timestamp,
 )
 from ledger_service.domain import period, transaction
-from ledger_service.domain.commands import (
+from ledger_service.domain.errors import Refusal, refusal
+from ledger_service.domain.opening import Terms
+from ledger_service.domain.period_commands import (
     AttestDay,
     ClosePeriod,
     OfPeriod,
     ReopenPeriod,
     SoftClosePeriod,
 )
-from ledger_service.domain.errors import Refusal, refusal
-from ledger_service.domain.opening import Terms
 
 if TYPE_CHECKING:
     from ledger_service.domain.book import Book

@@ -13,7 +13,6 @@ from ledger_service.domain.account import Account
 from ledger_service.domain.commands import (
     CaptureHold,
     ChangeAccount,
-    ClosePeriod,
     Command,
     ExpireHold,
     Keyed,
@@ -25,6 +24,7 @@ from ledger_service.domain.commands import (
 )
 from ledger_service.domain.opening import shortfall_account
 from ledger_service.domain.period import is_day
+from ledger_service.domain.period_commands import ClosePeriod
 from ledger_service.domain.rule import accounts_of
 from ledger_service.domain.rule_commands import (
     ChargeFee,

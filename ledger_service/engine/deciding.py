@@ -14,18 +14,17 @@ from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.commands import (
     KEYED,
-    ClosePeriod,
     Command,
     ExpireHold,
     Keyed,
     OpenLedger,
     PostTransaction,
-    ReopenPeriod,
     ReverseTransaction,
     approval_of,
 )
 from ledger_service.domain.errors import Refusal, refusal
 from ledger_service.domain.opening import open_ledger
+from ledger_service.domain.period_commands import ClosePeriod, ReopenPeriod
 from ledger_service.domain.rule_commands import Declaring
 from ledger_service.engine import fast
 from ledger_service.engine.batch import Batch

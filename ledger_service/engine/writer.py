@@ -23,8 +23,8 @@ import structlog
 from ledger_service.domain import memory
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.chart import Chart
-from ledger_service.domain.commands import ClosePeriod
 from ledger_service.domain.errors import refusal
+from ledger_service.domain.period_commands import ClosePeriod
 from ledger_service.engine import fast, stops, store
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.deciding import Draft, Submission, decide_all

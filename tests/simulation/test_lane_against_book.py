@@ -19,11 +19,11 @@ from ledger_service.domain.commands import (
     Command,
     OpenAccount,
     PostTransaction,
-    SoftClosePeriod,
     capture_hold,
     place_hold,
     post_transaction,
 )
+from ledger_service.domain.period_commands import SoftClosePeriod
 from ledger_service.engine import copy_format, fast
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.deciding import Submission, decide_all

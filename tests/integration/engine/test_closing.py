@@ -18,7 +18,8 @@ from ledger_service.contract.events import (
     TransactionPosted,
     decode_journal,
 )
-from ledger_service.domain.commands import ClosePeriod, OpenAccount
+from ledger_service.domain.commands import OpenAccount
+from ledger_service.domain.period_commands import ClosePeriod
 from ledger_service.engine import projector
 from ledger_service.engine.protocol import Committed, Refused
 from ledger_service.engine.verify import verify

@@ -7,7 +7,8 @@ import asyncio
 import psycopg
 import pytest
 
-from ledger_service.domain.commands import AttestDay, OpenAccount
+from ledger_service.domain.commands import OpenAccount
+from ledger_service.domain.period_commands import AttestDay
 from ledger_service.engine.projections import PROJECTIONS
 from ledger_service.engine.rebuild import Outcome, RebuildError, rebuild
 from ledger_service.engine.verify import verify

@@ -16,7 +16,7 @@ import httpx
 import psycopg
 import pytest
 
-from ledger_service.domain.commands import ClosePeriod
+from ledger_service.domain.period_commands import ClosePeriod
 from ledger_service.engine import checkpoints, offline_verifier, witness_service
 from ledger_service.engine.checkpoints import Publisher
 from ledger_service.engine.merkle import Tree, leaf_hash

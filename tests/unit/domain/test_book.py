@@ -9,15 +9,9 @@ import pytest
 
 from ledger_service.contract.events import Context, Entry, TransactionPosted
 from ledger_service.domain.book import Replay
-from ledger_service.domain.commands import (
-    AttestDay,
-    ChangeAccount,
-    ClosePeriod,
-    OpenAccount,
-    PostTransaction,
-    SoftClosePeriod,
-)
+from ledger_service.domain.commands import ChangeAccount, OpenAccount, PostTransaction
 from ledger_service.domain.errors import REFUSALS, Refusal
+from ledger_service.domain.period_commands import AttestDay, ClosePeriod, SoftClosePeriod
 from tests.ledger_book import NOW, OPENING, carry_out, entries, open_book, posting, reversing
 
 A, B, FBO = "customer:1:wallet", "customer:2:wallet", "bank:fbo"

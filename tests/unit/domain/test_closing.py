@@ -12,14 +12,14 @@ from ledger_service.contract.events import (
 )
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.closing import Books
-from ledger_service.domain.commands import (
+from ledger_service.domain.commands import approval_of
+from ledger_service.domain.errors import Refusal
+from ledger_service.domain.period_commands import (
     AttestDay,
     ClosePeriod,
     ReopenPeriod,
     SoftClosePeriod,
-    approval_of,
 )
-from ledger_service.domain.errors import Refusal
 from tests.ledger_book import NOW, carry_out, open_book, posting, reversing
 
 A, B, FBO = "customer:1:wallet", "customer:2:wallet", "bank:fbo"

@@ -14,9 +14,10 @@ from ledger_service.contract.events import RuleDeclared, TransactionPosted
 from ledger_service.contract.rules import Tier
 from ledger_service.domain import legs
 from ledger_service.domain.book import Book, Replay
-from ledger_service.domain.commands import ChangeAccount, ClosePeriod, OpenAccount
+from ledger_service.domain.commands import ChangeAccount, OpenAccount
 from ledger_service.domain.errors import REFUSALS, Refusal
 from ledger_service.domain.interest import Accruing, DayBalances
+from ledger_service.domain.period_commands import ClosePeriod
 from ledger_service.domain.rule_commands import (
     DeclareRule,
     WithdrawRule,
