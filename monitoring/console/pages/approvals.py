@@ -97,7 +97,6 @@ def one_approval(request: Request, approval: str, person: _Reader) -> Response:
         "approval.html",
         approval=found,
         title=summary(found),
-        time_zone=books.time_zone,
         exponents=books.exponents,
         entries=_entries(found["facts"].get("entries", ""), books),
         can_decide=can_decide(found, person),
