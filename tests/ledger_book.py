@@ -36,7 +36,7 @@ from ledger_service.domain.commands import (
     reverse_transaction,
     void_hold,
 )
-from ledger_service.domain.interest import Accruing, DayBalances
+from ledger_service.domain.interest import Accruing
 from ledger_service.domain.period_commands import ClosePeriod, ReopenPeriod, SoftClosePeriod
 from ledger_service.domain.rule_commands import (
     AccrueInterest,
@@ -178,7 +178,7 @@ def begin_accruing(book: Book, rule: str, account: str) -> None:
     if account in book.accounts and rule in book.rules:
         first = book.rules[rule][0].since
         by_rule = book.accruals.setdefault(account, {})
-        by_rule.setdefault(rule, Accruing(first, DayBalances(0, {})))
+        by_rule.setdefault(rule, Accruing(first))
 
 
 def parts(*shares: tuple[str, int]) -> list[Part]:

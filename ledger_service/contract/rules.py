@@ -52,9 +52,12 @@ class Applied(msgspec.Struct, frozen=True, omit_defaults=True):
     last_day: str | None = None
     interest: str | None = None
     """Of those days, exactly."""
+    true_up: str | None = None
+    """Ratio: what entries known since the last accrual change in the interest of the days before it;
+    None: accrued before this was made up for."""
     period_start: str | None = None
     """The day from which interest accrues that is not capitalized yet."""
     accrued: str | None = None
-    """Whole minor units posted since then, and not capitalized."""
+    """Whole minor units posted since then, and not capitalized; negative where more was taken back."""
     carried: str | None = None
     """Ratio: what has accrued beyond `accrued`; negative where `accrued` was rounded up."""

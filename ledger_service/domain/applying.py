@@ -62,7 +62,7 @@ def _charge(
     if isinstance(declared, Refusal):
         return declared
     fee = rule.fee(declared, amount or 0)
-    entries = rule.entries(declared, command.account, min(fee, MAX_POSTING_MINOR))
+    entries = rule.entries(declared, command.account, fee)
     applied = Applied(command.rule, declared.version, command.account, of_amount=command.amount)
     return _post(
         book, command, when, recorded_at,
@@ -95,9 +95,15 @@ def _accrue(
         first=first,
         last=last,
     )
-    amount, after = interest.accrue(declared, before, exact, first=first, last=last)
-    applied = _applied(command, declared, after, first_day=first, interest=interest.ratio(exact))
-    entries = rule.entries(declared, command.account, min(amount, MAX_POSTING_MINOR))
+    true_up = interest.true_up(
+        book.rules[command.rule], accruing, debit_normal=account.debit_normal
+    )
+    amount, after = interest.accrue(declared, before, exact + true_up, first=first, last=last)
+    applied = _applied(
+        command, declared, after,
+        first_day=first, interest=interest.ratio(exact), true_up=interest.ratio(true_up),
+    )  # fmt: skip
+    entries = rule.entries(declared, command.account, amount)
     return _post(
         book, command, when, recorded_at,
         declared=declared, entries=entries, amount=amount, applied=applied,
@@ -157,14 +163,15 @@ def _capitalize(
 def capitalizing_entries(
     declared: RuleDeclared, name: str, amount: int, *, debit_normal: bool
 ) -> list[Entry]:
-    """What accrual put on one side moves to the account itself, on that side."""
+    """What accrual put on one side moves to the account itself, on that side; what is negative, on
+    the other."""
     is_debit = debit_normal == (declared.balances == "positive")
-    side: Side = "debit" if is_debit else "credit"
+    side: Side = "debit" if is_debit == (amount >= 0) else "credit"
     [part] = declared.debit if is_debit else declared.credit
-    moved = str(min(amount, MAX_POSTING_MINOR))
+    moved = str(abs(amount))
     taken = Entry(part.account, legs.SWAPPED[side], moved, declared.currency)
     given = Entry(name, side, moved, declared.currency)
-    return [given, taken] if is_debit else [taken, given]
+    return [given, taken] if side == "debit" else [taken, given]
 
 
 def _applied(
@@ -211,10 +218,10 @@ def _post(
     amount: int,
     applied: Applied,
 ) -> Events | Refusal:
-    """The transaction, if its accounts allow it and there is something to post."""
-    if amount <= 0:
+    """The transaction, if its accounts allow it and there is something to post or take back."""
+    if amount == 0:
         return refusal("nothing_due")
-    if amount > MAX_POSTING_MINOR:
+    if abs(amount) > MAX_POSTING_MINOR:
         return refusal("amount_too_large", amount=str(amount))
     problem = (
         check_named([(command.account, declared.currency)], book.accounts)

@@ -1,16 +1,18 @@
 """Interest: what has accrued on an account, exactly, and how much of it is posted.
 
 The interest of a day is the balance at its end times the rate times the day's part of a year. Sums
-are ratios; whole minor units are posted and the rest is carried, so that all postings since the start
-of a period sum to the exact interest rounded once, however many they are.
+are ratios; whole minor units are posted and the rest is carried. What is backdated into days that
+are accrued is made up for by the next accrual, its true-up. So all postings sum to the exact interest
+of all accrued days rounded once, by the balances known with the last accrual, however many they are.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 
 import msgspec
@@ -32,7 +34,7 @@ class Accrued(msgspec.Struct, frozen=True):
     through: str
     """The last day that was accrued."""
     posted: int
-    """Whole minor units."""
+    """Whole minor units; negative where a true-up took back more than has accrued since."""
     carried: Fraction
     """What has accrued beyond `posted`."""
 
@@ -46,52 +48,79 @@ class DayBalances(msgspec.Struct):
     """Of each day with entries, from the first one on."""
 
 
+class Days(msgspec.Struct, frozen=True):
+    """Days that one event accrued."""
+
+    seq: int
+    """Of the event: these days bear interest by the versions that were declared before it."""
+    period_start: str
+    first: str
+    last: str
+
+
 class Accruing(msgspec.Struct):
     """What an accrual rests on: good for the commands of one batch."""
 
     first: str
-    """From which day on the movements are known; the earliest that can be accrued."""
-    balances: DayBalances
+    """The earliest day that can be accrued."""
+    since: str = ""
+    """From which day on the movements are known, and all earlier days that were accrued."""
+    balances: DayBalances = msgspec.field(default_factory=lambda: DayBalances(0, {}))
     accrued: Accrued | None = None
+    late: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """Of the movements, those before `first` that came since the last accrual."""
+    days: list[Days] = msgspec.field(default_factory=list[Days])
+    """What was accrued, in order."""
 
-    def take(self, accrued: Accrued) -> None:
-        """The days up to `accrued.through` are accrued; the next one is now the first."""
-        past = following(accrued.through)
-        movements = self.balances.movements
-        for day in [day for day in movements if self.first <= day < past]:
-            self.balances.opening += movements.pop(day)
-        self.first, self.accrued = max(self.first, past), accrued
+    def take(self, seq: int, applied: Applied) -> None:
+        """What accrued or capitalized; after the days of an accrual comes the first."""
+        self.accrued = accrued_of(applied)
+        if applied.first_day is not None:
+            self.days.append(days_of(seq, applied))
+            self.first, self.late = following(self.accrued.through), {}
 
     def move(self, day: str, amount: int) -> None:
         """Take in an entry: debits are positive."""
-        if day < self.first:
+        if self.accrued is not None and day < self.first:
+            self.late[day] = self.late.get(day, 0) + amount
+        if day < self.since:
             self.balances.opening += amount
         else:
             movements = self.balances.movements
             movements[day] = movements.get(day, 0) + amount
+
+    def reach_back(
+        self, since: str, balance: int, moved: Mapping[str, int], days: Iterable[Days]
+    ) -> None:
+        """Know the days from `since` on: the balance as it stands, what moved the account on days,
+        those from `since` on at least, and what was accrued."""
+        movements = {day: amount for day, amount in moved.items() if day >= since}
+        self.since = since
+        self.balances = DayBalances(balance - sum(movements.values()), movements)
+        self.days = [one for one in days if one.last >= since]
+
+    def forget(self, before: str) -> None:
+        """Keep nothing of the days before one, which nothing will touch."""
+        moved = self.balances.movements
+        self.reach_back(before, self.balances.opening + sum(moved.values()), moved, self.days)
 
 
 Accruals = dict[str, dict[str, Accruing]]
 """By account and rule."""
 
 
-def begin(first: str, balance: int, moved: Mapping[str, int], accrued: Accrued | None) -> Accruing:
-    """From a balance as it stands and what moved the account on days, those from `first` on at least."""
-    movements = {day: amount for day, amount in moved.items() if day >= first}
-    return Accruing(first, DayBalances(balance - sum(movements.values()), movements), accrued)
-
-
 def follow(accruals: Accruals, event: TransactionPosted) -> None:
     """Keep what accruals rest on with the book, for later commands of the batch."""
-    for entry in event.entries:
-        amount = int(entry.amount) if entry.side == "debit" else -int(entry.amount)
-        for accruing in accruals.get(entry.account, {}).values():
-            accruing.move(event.effective_date, amount)
     applied = event.applied
     if applied is not None and applied.period_start is not None:
         accruing = accruals.get(applied.account, {}).get(applied.rule)
         if accruing is not None:
-            accruing.take(accrued_of(applied))
+            # before its entries, which it did not know
+            accruing.take(event.seq, applied)
+    for entry in event.entries:
+        amount = int(entry.amount) if entry.side == "debit" else -int(entry.amount)
+        for accruing in accruals.get(entry.account, {}).values():
+            accruing.move(event.effective_date, amount)
 
 
 def copied(accruals: Accruals) -> Accruals:
@@ -99,12 +128,20 @@ def copied(accruals: Accruals) -> Accruals:
     return {
         account: {
             rule: msgspec.structs.replace(
-                one, balances=DayBalances(one.balances.opening, {**one.balances.movements})
+                one,
+                balances=DayBalances(one.balances.opening, {**one.balances.movements}),
+                late={**one.late},
+                days=[*one.days],
             )
             for rule, one in by_rule.items()
         }
         for account, by_rule in accruals.items()
     }
+
+
+def days_of(seq: int, applied: Applied) -> Days:
+    """What an event accrued."""
+    return Days(seq, applied.period_start or "", applied.first_day or "", applied.last_day or "")
 
 
 def accrued_of(applied: Applied) -> Accrued:
@@ -148,6 +185,32 @@ def of_days(
     return total
 
 
+def true_up(versions: Sequence[Version], accruing: Accruing, *, debit_normal: bool) -> Fraction:
+    """What entries known since the last accrual change in the interest of the days before it.
+
+    Each of these days keeps the terms by which it was accrued: what is declared later for an earlier
+    day changes nothing in it.
+    """
+    touched, now = min(accruing.late, default=accruing.first), accruing.balances
+    then = DayBalances(
+        now.opening,
+        {day: moved - accruing.late.get(day, 0) for day, moved in now.movements.items()},
+    )
+    difference = Fraction(0)
+    for days in accruing.days:
+        if days.last >= touched:
+            interest_of = partial(
+                of_days,
+                [version for version in versions if version.seq < days.seq],
+                debit_normal=debit_normal,
+                period_start=days.period_start,
+                first=max(days.first, touched),
+                last=days.last,
+            )
+            difference += interest_of(now) - interest_of(then)
+    return difference
+
+
 def _moved(movements: Mapping[str, int], before: str) -> int:
     return sum(amount for day, amount in movements.items() if day < before)
 
@@ -161,11 +224,13 @@ def bearing(terms: RuleDeclared, balance: int, *, debit_normal: bool) -> int:
 def accrue(
     terms: RuleDeclared, before: Accrued | None, interest: Fraction, *, first: str, last: str
 ) -> tuple[int, Accrued]:
-    """How much to post, and what then has accrued. `before`: none, or nothing since it was new."""
+    """How much to post, and what then has accrued. `before`: none, or nothing since it was new.
+
+    `interest` is that of the days and the true-up. What is to be taken back is negative.
+    """
     posted, carried = (before.posted, before.carried) if before else (0, Fraction(0))
     exact = posted + carried + interest
-    # what an earlier version rounded up stays posted
-    whole = max(rounded(exact, terms.rounding), posted)
+    whole = rounded(exact, terms.rounding)
     start = before.period_start if before else first
     return whole - posted, Accrued(start, last, whole, exact - whole)
 

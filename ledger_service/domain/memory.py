@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
@@ -23,15 +24,18 @@ from ledger_service.domain.commands import (
     VoidHold,
 )
 from ledger_service.domain.opening import shortfall_account
-from ledger_service.domain.period import is_day
+from ledger_service.domain.period import LAST_DAY, is_day
 from ledger_service.domain.period_commands import ClosePeriod
 from ledger_service.domain.rule import accounts_of
 from ledger_service.domain.rule_commands import (
+    AccrueInterest,
+    CapitalizeInterest,
     ChargeFee,
     DeclareCurrency,
     DeclareRule,
     OfRule,
 )
+from ledger_service.domain.transaction import parse_moment
 
 if TYPE_CHECKING:
     from ledger_service.domain.book import Book
@@ -51,6 +55,8 @@ class Lacks(msgspec.Struct):
     """Last days of the periods to be closed: for each, the `Books` as they stand now."""
     accruals: set[tuple[str, str]] = msgspec.field(default_factory=set[tuple[str, str]])
     """Rules and accounts whose interest is asked for: for each, the `Accruing` as it stands now."""
+    earliest: str = LAST_DAY
+    """Where interest is asked for, a day before which none of the commands posts anything."""
 
 
 def lacks_of(book: Book, commands: Iterable[Command]) -> Lacks:
@@ -73,6 +79,20 @@ def lacks_of(book: Book, commands: Iterable[Command]) -> Lacks:
         elif isinstance(command, DeclareCurrency) and book.terms is not None:
             lacks.accounts.add(shortfall_account(book.terms.opened, command.currency))
     return lacks
+
+
+def earliest_day(commands: Iterable[Command]) -> str:
+    """A day before which none of the commands posts anything: what they backdate comes after it."""
+    days = [LAST_DAY]
+    for command in commands:
+        if isinstance(command, AccrueInterest) and is_day(command.through):
+            days.append(command.through)
+        elif isinstance(command, PostTransaction | CaptureHold | ChargeFee | CapitalizeInterest):
+            moment = parse_moment(command.effective_at or "")
+            if moment is not None:
+                # in whichever time zone: of two the days differ by two at most
+                days.append(dt.date.fromordinal(max(1, moment.toordinal() - 2)).isoformat())
+    return min(days)
 
 
 def _lacks_of_money(book: Book, command: Keyed, lacks: Lacks) -> None:

@@ -21,6 +21,7 @@ PeriodEvent = PeriodSoftClosed | PeriodClosed | PeriodReopened | DayAttested
 
 NEVER = ""
 """Sorts before every day."""
+LAST_DAY = dt.date.max.isoformat()
 
 
 class Periods(msgspec.Struct):

@@ -39,7 +39,7 @@ def in_force(versions: Sequence[Version], day: str) -> RuleDeclared | None:
 
 
 def rounded(exact: Fraction, rounding: Rounding) -> int:
-    """A ratio that is not negative, as an integer."""
+    """A ratio as an integer; a negative one as the part that it is of a sum which is not negative."""
     if rounding == "down":
         return exact.numerator // exact.denominator
     if rounding == "half_even":
@@ -75,10 +75,14 @@ def fee(terms: RuleDeclared, amount: int) -> int:
 
 
 def entries(terms: RuleDeclared, account: str, amount: int) -> list[Entry]:
-    """The entries that post an amount: both sides split so that each sums to it."""
+    """The entries that post an amount: both sides split so that each sums to it.
+
+    A negative amount is taken back: the sides are swapped.
+    """
+    sides: tuple[Side, Side] = ("debit", "credit") if amount >= 0 else ("credit", "debit")
     return [
-        *_side("debit", terms.debit, account, amount, terms.currency),
-        *_side("credit", terms.credit, account, amount, terms.currency),
+        *_side(sides[0], terms.debit, account, abs(amount), terms.currency),
+        *_side(sides[1], terms.credit, account, abs(amount), terms.currency),
     ]
 
 

@@ -79,8 +79,8 @@ class ChargeFee(msgspec.Struct, frozen=True, array_like=True, tag="charge"):
 class AccrueInterest(msgspec.Struct, frozen=True, array_like=True, tag="accrue"):
     """Post an account's interest of all days up to `through` that are not accrued yet.
 
-    It counts at the end of that day. A day is accrued once; what is backdated into it later changes
-    nothing in it.
+    It counts at the end of that day. A day is accrued once; what is backdated into it later is made
+    up for by the next accrual.
     """
 
     digest: Sha256

@@ -32,6 +32,8 @@ from ledger_service.domain.hold import Hold, State, hold
 from ledger_service.domain.interest import Accrued, accrued_of
 from ledger_service.domain.period import is_day
 
+NOTHING = interest.ratio(Fraction(0))
+
 
 class Multiset:
     """A sum of hashes: two are equal where the same facts were added, in whatever order.
@@ -99,8 +101,11 @@ class Fold(msgspec.Struct):
     fold keeps it from then on. Where it was not, exact interest is taken as stated."""
     accruals: set[tuple[str, int, int]] = msgspec.field(default_factory=set)
     """Rule, account's number and `seq` of what accrued or capitalized interest."""
-    disputed: dict[int, tuple[str, Fraction]] = msgspec.field(default_factory=dict)
-    """By `seq`, interest as it is stated, and what the entries before it give."""
+    states_true_ups: bool = False
+    """Whether an accrual stated its true-up. The next ones do: what was accrued before that was
+    introduced made nothing up."""
+    disputed: list[tuple[int, str, str, Fraction]] = msgspec.field(default_factory=list)
+    """Of `seq`, what it states (interest or true-up), how much, and what the entries before it give."""
     entries: Multiset = msgspec.field(default_factory=Multiset)
     """Of seq, number in the transaction, account's number, signed amount, effective date."""
     keys: Multiset = msgspec.field(default_factory=Multiset)
@@ -192,6 +197,7 @@ class Fold(msgspec.Struct):
             if before is not None and first <= before.through:
                 raise ValueError("a day is accrued twice")
             exact = interest.parse_ratio(applied.interest or "")
+            exact += interest.parse_ratio(applied.true_up or NOTHING)
             self._dispute(seq, applied, first, last)
             amount, after = interest.accrue(declared, before, exact, first=first, last=last)
             due = rule.entries(declared, applied.account, amount)
@@ -206,20 +212,30 @@ class Fold(msgspec.Struct):
 
         No error: what was brought in may itself be wrong, so what is stated is gone on with.
         """
+        self.states_true_ups |= applied.true_up is not None
         accruing = self.accruing.get(applied.account, {}).get(applied.rule)
         if accruing is None:
             return
         before = self.accrued.get((applied.rule, applied.account))
-        given = interest.of_days(
-            self.rules[applied.rule],
+        versions = self.rules[applied.rule]
+        debit_normal = self.accounts[applied.account].normal_side == "debit"
+        of_days = interest.of_days(
+            versions,
             accruing.balances,
-            debit_normal=self.accounts[applied.account].normal_side == "debit",
+            debit_normal=debit_normal,
             period_start=before.period_start if before else first,
             first=first,
             last=last,
         )
-        if interest.ratio(given) != applied.interest:
-            self.disputed[seq] = applied.interest or "", given
+        facts = [("interest", applied.interest or "", of_days)]
+        if self.states_true_ups:
+            true_up = interest.true_up(versions, accruing, debit_normal=debit_normal)
+            facts.append(("true-up", applied.true_up or NOTHING, true_up))
+        self.disputed += [
+            (seq, name, stated, given)
+            for name, stated, given in facts
+            if stated != interest.ratio(given)
+        ]
 
     def _open(self, event: AccountOpened) -> None:
         self.accounts[event.account] = AccountFold(

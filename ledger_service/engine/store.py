@@ -122,7 +122,7 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
             book.keys[row["digest"]] = row["seq"], row["request_hash"]
     if lacks.accounts:
         await _load_accounts(connection, book, lacks.accounts)
-    book.accruals = await accruals.load(connection, book, lacks.accruals) if lacks.accruals else {}
+    book.accruals = await accruals.load(connection, book, lacks) if lacks.accruals else {}
 
 
 async def _load_accounts(connection: Connection, book: Book, names: Iterable[str]) -> None:

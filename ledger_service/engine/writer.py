@@ -15,6 +15,7 @@ import datetime as dt
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain
 
 import asyncpg
 import msgspec
@@ -297,9 +298,12 @@ class LedgerWriter:
             originals=limits.originals,
             committed=self.committed_seq,
         )
-        lacks = fast.lacks_of(book, [submission.commands for submission in submissions])
-        if lacks.accruals and commit is not None:
-            await commit  # days are summed where the book stands, or entries would be missed
+        asked = [submission.commands for submission in submissions]
+        lacks = fast.lacks_of(book, asked)
+        if lacks.accruals:
+            lacks.earliest = memory.earliest_day(chain.from_iterable(asked))
+            if commit is not None:
+                await commit  # days are summed where the book stands, or entries would be missed
         await store.load(held.loading, book, lacks)
         batch = Batch(book, held.tree)
         drafts = await decide_all(book, batch, submissions, dt.datetime.now(dt.UTC))

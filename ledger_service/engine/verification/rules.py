@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ledger_service.contract.events import JournalEvent, TransactionPosted, decode_journal
-from ledger_service.contract.rules import Applied
-from ledger_service.domain import interest
 from ledger_service.domain.declaring import DeclarationEvent
-from ledger_service.domain.interest import accrued_of
-from ledger_service.domain.period import following, is_day
+from ledger_service.domain.interest import Accruing, accrued_of
+from ledger_service.domain.period import LAST_DAY, is_day
+from ledger_service.engine import accrual_sql
+from ledger_service.engine.accrual_sql import Pair, applied_in, columns, dates, days_in, moved_in
 from ledger_service.engine.event_sql import entries, listed
+from ledger_service.engine.fold import Fold
 from ledger_service.engine.verification.report import Scope
 
 
@@ -46,23 +46,24 @@ _DECLARED = """
   select j.bytes from ledger.declaration d join ledger.journal j using (ledger, seq)
    where d.ledger = %(ledger)s and d.seq <= %(after)s order by d.seq
 """
-_LAST = """
-  select w.rule, w.account, j.bytes
-    from unnest(%(rules)s::text[], %(accounts)s::text[]) as w (rule, account)
-         join ledger.account a on a.ledger = %(ledger)s and a.account = w.account
-         cross join lateral (
-           select seq from ledger.accrual l
-            where l.ledger = %(ledger)s and l.rule = w.rule and l.number = a.number
-              and l.seq <= %(after)s
-            order by seq desc limit 1) as last
-         join ledger.journal j on j.ledger = %(ledger)s and j.seq = last.seq
-"""
+_LAST = accrual_sql.last("%(rules)s", "%(numbers)s", at="%(after)s", ledger="%(ledger)s")
+_LATE = accrual_sql.late(
+    "%(rules)s",
+    "%(numbers)s",
+    "%(lasts)s",
+    "%(firsts)s",
+    at="%(at)s::bigint",
+    followed="%(followed)s",
+    ledger="%(ledger)s",
+)
+_DAYS = accrual_sql.days("%(rules)s", "%(numbers)s", "%(sinces)s", at="%(at)s", ledger="%(ledger)s")
 
 
 def load(scope: Scope, found: Sequence[JournalEvent | None], at: int) -> None:
     """Bring into the fold, which stands at `at`, what the events that come next rest on.
 
-    Each account and rule once: from then on the fold keeps what moves it.
+    Each account and rule once, from then on the fold keeps what moves it; and the days before it
+    again, where one of the events, or one since the last accrual, touches them.
     """
     fold = scope.fold
     if scope.after and not fold.rules:
@@ -72,26 +73,74 @@ def load(scope: Scope, found: Sequence[JournalEvent | None], at: int) -> None:
                 fold.declare(event)
     firsts: dict[tuple[str, str], str] = {}
     for event in found:
-        one = _applied(event)
-        if one is None or one.period_start is None or not is_day(one.last_day or ""):
-            continue
-        if one.rule not in fold.accruing.get(one.account, {}):
+        one = event.applied if isinstance(event, TransactionPosted) else None
+        if one is not None and one.period_start is not None and is_day(one.last_day or ""):
             firsts.setdefault((one.rule, one.account), one.first_day or one.last_day or "")
     if firsts:
-        _bring_in(scope, firsts, at)
+        _begin(scope, {pair: day for pair, day in firsts.items() if not _known(fold, pair)}, at)
+        _bring_in(scope, firsts, _earliest(found), at)
 
 
-def _applied(event: JournalEvent | None) -> Applied | None:
-    return event.applied if isinstance(event, TransactionPosted) else None
+def _known(fold: Fold, pair: tuple[str, str]) -> Accruing | None:
+    return fold.accruing.get(pair[1], {}).get(pair[0])
 
 
-# What moved accounts on days from their first one on, as it was when the journal stood at `at`: day
+def _earliest(found: Sequence[JournalEvent | None]) -> dict[str, str]:
+    """Of each account, the earliest day for which one of the events counts."""
+    days: dict[str, str] = {}
+    for event in found:
+        if isinstance(event, TransactionPosted):
+            for entry in event.entries:
+                days[entry.account] = min(
+                    days.get(entry.account, event.effective_date), event.effective_date
+                )
+    return days
+
+
+def _begin(scope: Scope, firsts: dict[tuple[str, str], str], at: int) -> None:
+    """What had accrued by what was verified before (nothing in a full run), and came since on days
+    before."""
+    fold = scope.fold
+    for (rule, name), first in firsts.items():
+        fold.accruing.setdefault(name, {})[rule] = Accruing(first, since=LAST_DAY)
+    numbered = _numbered(fold, firsts)
+    rules, numbers = columns(numbered)
+    parameters = {**scope.parameters, "rules": rules, "numbers": numbers, "at": at}
+    for row in scope.connection.execute(_LAST, parameters):
+        applied = applied_in(row["bytes"])
+        numbered[row["rule"], row["number"]].take(row["seq"], applied)
+        fold.states_true_ups |= applied.true_up is not None
+        fold.accrued[applied.rule, applied.account] = accrued_of(applied)
+    accrued = {pair: one for pair, one in numbered.items() if one.accrued is not None}
+    rules, numbers = columns(accrued)
+    parameters |= {
+        "rules": rules,
+        "numbers": numbers,
+        "lasts": [one.days[-1].seq for one in accrued.values()],
+        "firsts": dates(one.first for one in accrued.values()),
+    }
+    for row in scope.connection.execute(_LATE, parameters) if accrued else ():
+        late = accrued[row["rule"], row["number"]].late
+        late[row["effective_date"].isoformat()] = int(row["amount"])
+
+
+def _numbered(fold: Fold, pairs: Iterable[tuple[str, str]]) -> dict[Pair, Accruing]:
+    """By rule and number, of accounts that the fold has: where the page opens one nothing has moved it
+    yet."""
+    return {
+        (rule, fold.accounts[name].number): fold.accruing[name][rule]
+        for rule, name in pairs
+        if name in fold.accounts
+    }
+
+
+# What moved accounts on days from one on, as it was when the journal stood at `at`: day
 # sums of the days recorded before, single entries of that day, and from the journal what the history
 # does not hold yet.
 MOVEMENTS = f"""
   with wanted as materialized (
-    select number, min(first) as first
-      from unnest(%(numbers)s::bigint[], %(firsts)s::date[]) as w (number, first) group by number),
+    select number, min(since) as since
+      from unnest(%(numbers)s::bigint[], %(sinces)s::date[]) as w (number, since) group by number),
   day as materialized (
     select recorded_date, first_seq from ledger.recorded_day
      where ledger = %(ledger)s and first_seq <= %(at)s and %(at)s <= %(followed)s
@@ -115,50 +164,43 @@ MOVEMENTS = f"""
     select number, effective_date, amount
       from ({entries("%(followed)s", "%(at)s", "%(ledger)s")}) as behind)
   select number, effective_date, sum(amount) as amount
-    from moved join wanted using (number) where effective_date >= first group by 1, 2
+    from moved join wanted using (number) where effective_date >= since group by 1, 2
 """
 
 
-def _bring_in(scope: Scope, firsts: dict[tuple[str, str], str], at: int) -> None:
+def _bring_in(
+    scope: Scope, pairs: Iterable[tuple[str, str]], earliest: Mapping[str, str], at: int
+) -> None:
+    """Know each account's days from the first one on that an event may touch."""
     fold = scope.fold
-    before = _accrued(scope, firsts)
-    fold.accrued |= before
-    firsts |= {pair: following(one.through) for pair, one in before.items()}
-    accounts = {pair: fold.accounts[pair[1]] for pair in firsts if pair[1] in fold.accounts}
-    moved: dict[int, dict[str, int]] = {}
-    for row in scope.connection.execute(
-        MOVEMENTS,
-        {
-            **scope.parameters,
-            "at": at,
-            "numbers": [account.number for account in accounts.values()],
-            "firsts": [dt.date.fromisoformat(firsts[pair]) for pair in accounts],
-        },
-    ):
-        days = moved.setdefault(row["number"], {})
-        days[row["effective_date"].isoformat()] = int(row["amount"])
-    for (rule, name), first in firsts.items():
-        # Where the page opens the account nothing has moved it yet.
+    sinces: dict[tuple[str, str], str] = {}
+    for rule, name in pairs:
+        accruing = fold.accruing[name][rule]
+        since = min([accruing.first, earliest.get(name, LAST_DAY), *accruing.late])
+        if since < accruing.since:
+            sinces[rule, name] = since
+        else:
+            accruing.forget(since)
+    numbered = _numbered(fold, sinces)
+    rules, numbers = columns(numbered)
+    days = dates(since for (_, name), since in sinces.items() if name in fold.accounts)
+    parameters = {
+        **scope.parameters,
+        "at": at,
+        "rules": rules,
+        "numbers": numbers,
+        "sinces": days,
+    }
+    moved, accrued = {}, {}
+    if numbered:
+        moved = moved_in(scope.connection.execute(MOVEMENTS, parameters))
+        accrued = days_in(scope.connection.execute(_DAYS, parameters))
+    for (rule, name), since in sinces.items():
         account = fold.accounts.get(name)
-        balance = account.debits - account.credits if account else 0
-        days = moved.get(account.number, {}) if account else {}
-        fold.accruing.setdefault(name, {})[rule] = interest.begin(
-            first, balance, days, before.get((rule, name))
+        balance, number = (account.debits - account.credits, account.number) if account else (0, 0)
+        fold.accruing[name][rule].reach_back(
+            since, balance, moved.get(number, {}), accrued.get((rule, number), ())
         )
-
-
-def _accrued(
-    scope: Scope, pairs: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], interest.Accrued]:
-    """What had accrued by what was verified before; nothing in a full run."""
-    rules, accounts = zip(*pairs, strict=True)
-    parameters = {**scope.parameters, "rules": list(rules), "accounts": list(accounts)}
-    found: dict[tuple[str, str], interest.Accrued] = {}
-    for row in scope.connection.execute(_LAST, parameters):
-        last = _applied(decode_journal(row["bytes"]))
-        if last is not None:
-            found[row["rule"], row["account"]] = accrued_of(last)
-    return found
 
 
 def check_interest(scope: Scope) -> None:
@@ -166,7 +208,7 @@ def check_interest(scope: Scope) -> None:
 
     Day sums were looked at, not the journal alone: what differs is first made anew.
     """
-    disputed, scope.fold.disputed = scope.fold.disputed, {}
-    for seq, (stated, given) in disputed.items():
-        message = f"interest of {stated}, the entries before it give {given}"
+    disputed, scope.fold.disputed = scope.fold.disputed, []
+    for seq, name, stated, given in disputed:
+        message = f"{name} of {stated}, the entries before it give {given}"
         scope.add("ledger.day_delta", "interest_differs", message, seq=seq, row=str(seq))

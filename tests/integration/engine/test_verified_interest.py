@@ -147,7 +147,7 @@ def test_what_an_account_is_brought_in_with_are_day_sums_and_entries_of_one_day(
             row = connection.execute(
                 b"explain (analyze, format json) " + rules.MOVEMENTS.encode(),
                 {"ledger": "simulated", "at": at, "followed": ROWS, "numbers": [7],
-                 "firsts": [dt.date(2026, 5, 1)]},
+                 "sinces": [dt.date(2026, 5, 1)]},
             ).fetchone()  # fmt: skip
             assert row
             entries = sum(

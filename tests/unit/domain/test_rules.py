@@ -16,7 +16,7 @@ from ledger_service.domain import legs
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.commands import ChangeAccount, OpenAccount
 from ledger_service.domain.errors import REFUSALS, Refusal
-from ledger_service.domain.interest import Accruing, DayBalances
+from ledger_service.domain.interest import Accruing
 from ledger_service.domain.period_commands import ClosePeriod
 from ledger_service.domain.rule_commands import (
     DeclareRule,
@@ -340,16 +340,6 @@ def test_a_customer_who_comes_later_accrues_from_the_day_given(book) -> None:
     assert refused(late) == "already_accrued"
 
 
-def test_what_is_backdated_into_accrued_days_changes_only_those_that_come(book) -> None:
-    carry_out(book, interest_rule("save", "0.0365"))
-    begin_accruing(book, "save", A)
-    fund(book, 100_000, "2026-06-01")
-    carry_out(book, accruing("k", "save", A, "2026-06-10"))
-    fund(book, 100_000, "2026-06-05")
-    event = posted(carry_out(book, accruing("l", "save", A, "2026-06-20")))
-    assert lines(event) == [(EXPENSE, 200), (PAYABLE, -200)]
-
-
 def test_interest_of_a_closed_day_is_booked_now_and_keeps_its_day(book) -> None:
     carry_out(book, interest_rule("save", "0.0365"))
     begin_accruing(book, "save", A)
@@ -492,10 +482,10 @@ def test_what_the_fold_works_out_again_is_what_was_posted(book) -> None:
     keep(accruing("more", "save", A, "2026-06-30"))
 
     def fold(changed) -> None:
-        found = Fold(accruing={A: {"save": Accruing("2026-06-01", DayBalances(0, {}))}})
+        found = Fold(accruing={A: {"save": Accruing("2026-06-01")}})
         for event in itertools.chain(_opening(), changed):
             found.apply(event)
-        assert found.disputed == {}
+        assert found.disputed == []
 
     fold(events)
     for number, event in enumerate(events):
