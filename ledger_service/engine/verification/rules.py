@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ledger_service.contract.events import JournalEvent, TransactionPosted, decode_journal
 from ledger_service.domain.declaring import DeclarationEvent
 from ledger_service.domain.interest import Accruing, accrued_of
-from ledger_service.domain.period import LAST_DAY, is_day
+from ledger_service.domain.period import LAST_DAY, NEVER, is_day
 from ledger_service.engine import accrual_sql
 from ledger_service.engine.accrual_sql import Pair, applied_in, columns, dates, days_in, moved_in
 from ledger_service.engine.event_sql import entries, listed
 from ledger_service.engine.fold import Fold
-from ledger_service.engine.verification.report import Scope
+from ledger_service.engine.verification.report import Row, Scope
 
 
 def declarations(scope: Scope) -> None:
@@ -98,45 +99,42 @@ def _earliest(found: Sequence[JournalEvent | None]) -> dict[str, str]:
 
 
 def _begin(scope: Scope, firsts: dict[tuple[str, str], str], at: int) -> None:
-    """What had accrued by what was verified before (nothing in a full run), and came since on days
-    before."""
+    """What had accrued by what was verified before (nothing in a full run), and what came since on
+    days before."""
     fold = scope.fold
+    begun: dict[Pair, Accruing] = {}
     for (rule, name), first in firsts.items():
-        fold.accruing.setdefault(name, {})[rule] = Accruing(first, since=LAST_DAY)
-    numbered = _numbered(fold, firsts)
-    rules, numbers = columns(numbered)
-    parameters = {**scope.parameters, "rules": rules, "numbers": numbers, "at": at}
-    for row in scope.connection.execute(_LAST, parameters):
+        account = fold.accounts.get(name)
+        # Where the page opens the account all is known: nothing has moved it yet.
+        one = Accruing(first, since=LAST_DAY if account else NEVER)
+        fold.accruing.setdefault(name, {})[rule] = one
+        if account:
+            begun[rule, account.number] = one
+    for row in _rows(scope, _LAST, begun):
         applied = applied_in(row["bytes"])
-        numbered[row["rule"], row["number"]].take(row["seq"], applied)
-        fold.states_true_ups |= applied.true_up is not None
+        begun[row["rule"], row["number"]].take(row["seq"], applied)
         fold.accrued[applied.rule, applied.account] = accrued_of(applied)
-    accrued = {pair: one for pair, one in numbered.items() if one.accrued is not None}
-    rules, numbers = columns(accrued)
-    parameters |= {
-        "rules": rules,
-        "numbers": numbers,
-        "lasts": [one.days[-1].seq for one in accrued.values()],
-        "firsts": dates(one.first for one in accrued.values()),
-    }
-    for row in scope.connection.execute(_LATE, parameters) if accrued else ():
+        fold.states_true_ups |= applied.true_up is not None
+    accrued = {pair: one for pair, one in begun.items() if one.accrued is not None}
+    lasts = [one.days[-1].seq for one in accrued.values()]
+    nexts = dates(one.first for one in accrued.values())
+    for row in _rows(scope, _LATE, accrued, at=at, lasts=lasts, firsts=nexts):
         late = accrued[row["rule"], row["number"]].late
         late[row["effective_date"].isoformat()] = int(row["amount"])
 
 
-def _numbered(fold: Fold, pairs: Iterable[tuple[str, str]]) -> dict[Pair, Accruing]:
-    """By rule and number, of accounts that the fold has: where the page opens one nothing has moved it
-    yet."""
-    return {
-        (rule, fold.accounts[name].number): fold.accruing[name][rule]
-        for rule, name in pairs
-        if name in fold.accounts
-    }
+def _rows(scope: Scope, sql: str, pairs: Iterable[Pair], **more: Any) -> Iterable[Row]:
+    rules, numbers = columns(pairs)
+    if not rules:
+        return ()
+    return scope.connection.execute(
+        sql, {**scope.parameters, "rules": rules, "numbers": numbers, **more}
+    )
 
 
-# What moved accounts on days from one on, as it was when the journal stood at `at`: day
-# sums of the days recorded before, single entries of that day, and from the journal what the history
-# does not hold yet.
+# What moved accounts on days from one on, as it was when the journal stood at `at`: day sums of the
+# days recorded before, single entries of that day, and from the journal what the history does not
+# hold yet.
 MOVEMENTS = f"""
   with wanted as materialized (
     select number, min(since) as since
@@ -171,36 +169,24 @@ MOVEMENTS = f"""
 def _bring_in(
     scope: Scope, pairs: Iterable[tuple[str, str]], earliest: Mapping[str, str], at: int
 ) -> None:
-    """Know each account's days from the first one on that an event may touch."""
+    """Know each account's days from the first one on that an event may touch, and none before it."""
     fold = scope.fold
-    sinces: dict[tuple[str, str], str] = {}
+    back: dict[Pair, tuple[str, Accruing]] = {}
+    sinces: list[str] = []
     for rule, name in pairs:
         accruing = fold.accruing[name][rule]
         since = min([accruing.first, earliest.get(name, LAST_DAY), *accruing.late])
         if since < accruing.since:
-            sinces[rule, name] = since
+            back[rule, fold.accounts[name].number] = name, accruing
+            sinces.append(since)
         else:
             accruing.forget(since)
-    numbered = _numbered(fold, sinces)
-    rules, numbers = columns(numbered)
-    days = dates(since for (_, name), since in sinces.items() if name in fold.accounts)
-    parameters = {
-        **scope.parameters,
-        "at": at,
-        "rules": rules,
-        "numbers": numbers,
-        "sinces": days,
-    }
-    moved, accrued = {}, {}
-    if numbered:
-        moved = moved_in(scope.connection.execute(MOVEMENTS, parameters))
-        accrued = days_in(scope.connection.execute(_DAYS, parameters))
-    for (rule, name), since in sinces.items():
-        account = fold.accounts.get(name)
-        balance, number = (account.debits - account.credits, account.number) if account else (0, 0)
-        fold.accruing[name][rule].reach_back(
-            since, balance, moved.get(number, {}), accrued.get((rule, number), ())
-        )
+    moved = moved_in(_rows(scope, MOVEMENTS, back, at=at, sinces=dates(sinces)))
+    days = days_in(_rows(scope, _DAYS, back, at=at, sinces=dates(sinces)))
+    for (pair, (name, accruing)), since in zip(back.items(), sinces, strict=True):
+        account = fold.accounts[name]
+        balance = account.debits - account.credits
+        accruing.reach_back(since, balance, moved.get(account.number, {}), days.get(pair, ()))
 
 
 def check_interest(scope: Scope) -> None:
