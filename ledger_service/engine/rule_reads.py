@@ -47,5 +47,6 @@ def _accrued(event: Any) -> dict[str, Any]:
         "through": applied.last_day,
         "accrued": applied.accrued,
         "carried": applied.carried,
+        "true_up": applied.true_up,
         "seq": event.seq,
     }
