@@ -100,7 +100,8 @@ async def charge(ledger: str, rule: str, who: _Poster, request: Request) -> Resp
 
 @router.post("/v1/ledgers/{ledger}/rules/{rule}:accrue", status_code=201)
 async def accrue(ledger: str, rule: str, who: _Poster, request: Request) -> Response:
-    """Post an account's interest of all days up to `through` that are not accrued yet."""
+    """Post an account's interest of all days up to `through` that are not accrued yet, and what entries
+    known since the last accrual change in that of the days before (`true_up`)."""
     body = await posting_bodies.read(request, AccrueBody)
     return await post_one(request, ledger, body.command(ledger, rule, who.actor, who.request_id))
 
@@ -142,7 +143,8 @@ async def list_postings(
 async def list_accruals(
     ledger: str, account: str, _who: _Reader, request: Request
 ) -> dict[str, Any]:
-    """What has accrued on an account and is not capitalized yet, by rule."""
+    """What has accrued on an account and is not capitalized yet, by rule; `true_up`: that of the event
+    `seq`, null where it capitalized."""
     found = await rule_reads.accruals(request.app.state.pool, ledger, account)
     if found is None:
         raise Problem("unknown_account")

@@ -27,7 +27,7 @@ _BALANCES = frozenset({"floor", "ceiling", "opening_balance", "closing_balance"}
 _OF_RULES = frozenset({"minimum", "maximum", "at_least", "fixed", "of_amount", "accrued"})
 _SIGNED_FIELDS = _BALANCES | _OF_RULES
 _DAYS = frozenset({"through", "since", "day", "first_day", "last_day", "period_start"})
-_RATIOS = frozenset({"interest", "carried"})
+_RATIOS = frozenset({"interest", "true_up", "carried"})
 
 _JSON_TYPES: dict[type[inspect.Type], tuple[str, ...]] = {
     inspect.StrType: ("VARCHAR",),

@@ -60,6 +60,7 @@ _APPLIED = (
     ("first_day", "DATE"),
     ("last_day", "DATE"),
     ("interest", "VARCHAR"),
+    ("true_up", "VARCHAR"),
     ("period_start", "DATE"),
     ("accrued", "BIGINT"),
     ("carried", "VARCHAR"),

@@ -16,6 +16,7 @@ from ledger_service.contract.events import RuleDeclared, TransactionPosted
 from ledger_service.contract.identifiers import LEDGER
 from monitoring.console.access import Person, require
 from monitoring.console.books import Books, chosen_books, rule_versions
+from monitoring.console.formats import debits
 from monitoring.console.ledger import Ledger
 from monitoring.console.pages import approvals
 from monitoring.console.render import page
@@ -83,6 +84,7 @@ def one_rule(
     posted = api.get(
         f"/v1/ledgers/{ledger}/rules/{rule}/transactions", before=before, limit=PAGE_ROWS
     )
+    postings = msgspec.convert(posted["transactions"], list[TransactionPosted])
     return page(
         request,
         "rule.html",
@@ -92,10 +94,23 @@ def one_rule(
         time_zone=books.time_zone,
         places=books.exponents[found.terms.currency],
         roundings=ROUNDINGS,
-        postings=msgspec.convert(posted["transactions"], list[TransactionPosted]),
+        postings=[(event, amount_posted(event, found.terms)) for event in postings],
         before=before,
         older=posted["next_before"],
     )
+
+
+def amount_posted(event: TransactionPosted, terms: RuleDeclared) -> int:
+    """What a rule posted, minor units; negative: interest that was taken back."""
+    amount = debits(event.entries)
+    if event.applied is None or event.applied.period_start is None:
+        return amount
+    sides = {part.account: "debit" for part in terms.debit}
+    sides |= {part.account: "credit" for part in terms.credit}
+    named = [entry for entry in event.entries if entry.account in sides]
+    as_declared = all(entry.side == sides[entry.account] for entry in named)
+    # capitalized from where it was accrued to: the other way round
+    return amount if as_declared == (event.applied.first_day is not None) else -amount
 
 
 def _rules(api: Ledger, books: Books) -> list[Declared]:

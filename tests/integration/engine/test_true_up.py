@@ -135,8 +135,12 @@ def test_what_is_read_back_gives_what_the_book_would_have_kept(
     ledger = next(_names)
     book, events, now = decided(ledger, data.draw(st.lists(STEPS, min_size=20, max_size=40)))
     dated_histories.store(ledger_database.owner_url, events)
-    stand_at(ledger_database.owner_url, ledger, data.draw(st.integers(1, len(events))))
-    yesterday = now.date() - DAY
+    stand_at(
+        ledger_database.owner_url,
+        ledger,
+        data.draw(st.just(len(events)) | st.integers(1, len(events))),
+    )
+    now, yesterday = now + DAY, now.date()  # so that there is a day to accrue
     commands: list[Command] = []
     for number, saver in enumerate(SAVERS):
         for ago in data.draw(st.lists(st.integers(0, 20), max_size=2)):

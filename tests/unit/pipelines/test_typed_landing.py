@@ -78,8 +78,8 @@ def test_every_event_type_lands_typed(landing, convert):
     history += ledger_events.declarations(LEDGER, len(history) + 1)
     [*_, fund] = [event for event in history if isinstance(event, TransactionPosted)]
     applied = Applied("save", 1, fund.entries[1].account, first_day="2026-06-01",
-                      last_day="2026-06-30", interest="150/73", period_start="2026-06-01",
-                      accrued="2", carried="4/73")  # fmt: skip
+                      last_day="2026-06-30", interest="150/73", true_up="-250/73",
+                      period_start="2026-06-01", accrued="-1", carried="-27/73")  # fmt: skip
     history.append(msgspec.structs.replace(
         fund, seq=len(history) + 1, kind="interest", applied=applied, idempotency_digest="ab" * 32
     ))  # fmt: skip
@@ -139,11 +139,11 @@ def test_every_event_type_lands_typed(landing, convert):
         [{"account": "payable:interest", "weight": 1}],
     )
     names = ("rule", "version", "account", "of_amount", "first_day::varchar", "interest",
-             "accrued", "carried")  # fmt: skip
+             "true_up", "accrued", "carried")  # fmt: skip
     applied_to = [row for row in rows(landing, "transactions", ", ".join(f"applied_{n}" for n in names))
                   if row[0]]  # fmt: skip
     assert applied_to == [
-        ("save", 1, fund.entries[1].account, None, "2026-06-01", "150/73", 2, "4/73")
+        ("save", 1, fund.entries[1].account, None, "2026-06-01", "150/73", "-250/73", -1, "-27/73")
     ]
     assert [row[0] for row in rows(landing, "periods", "day::varchar, seq")] == [
         "2026-05-30", "2026-05-31", "2026-05-31", "2026-06-01",
@@ -206,6 +206,7 @@ POISONS = {
     "another type": (_change(type="account.opened"), "wrong_type"),
     "a fee of half a cent": (_change(applied={**_RULE, "of_amount": "1.50"}), "bad_field"),
     "interest that is no ratio": (_change(applied={**_RULE, "interest": "1.5"}), "bad_field"),
+    "a true-up that is no ratio": (_change(applied={**_RULE, "true_up": "-5"}), "bad_field"),
     "a day that is none": (_change(applied={**_RULE, "first_day": "2026-02-30"}), "bad_field"),
     "no entries": (_change(entries=[]), "bad_field"),
 }
