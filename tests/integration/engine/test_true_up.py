@@ -74,7 +74,7 @@ def test_interest_follows_what_is_backdated_and_verification_derives_it(
         return new == everything == []
 
     with services.client() as http:
-        begin(http)
+        begin(services, http)
         fund(http, A, 100_000, 20)
         assert stated(accrue(http, "i1", 11).json()) == ("100/1", "0/1")
         assert is_sound()
