@@ -48,7 +48,7 @@ _DECLARED = """
    where d.ledger = %(ledger)s and d.seq <= %(after)s order by d.seq
 """
 _LAST = accrual_sql.last("%(rules)s", "%(numbers)s", at="%(after)s", ledger="%(ledger)s")
-_LATE = accrual_sql.late(
+LATE = accrual_sql.late(
     "%(rules)s",
     "%(numbers)s",
     "%(lasts)s",
@@ -118,7 +118,7 @@ def _begin(scope: Scope, firsts: dict[tuple[str, str], str], at: int) -> None:
     accrued = {pair: one for pair, one in begun.items() if one.accrued is not None}
     lasts = [one.days[-1].seq for one in accrued.values()]
     nexts = dates(one.first for one in accrued.values())
-    for row in _rows(scope, _LATE, accrued, at=at, lasts=lasts, firsts=nexts):
+    for row in _rows(scope, LATE, accrued, at=at, lasts=lasts, firsts=nexts):
         late = accrued[row["rule"], row["number"]].late
         late[row["effective_date"].isoformat()] = int(row["amount"])
 

@@ -179,14 +179,21 @@ def test_what_an_account_is_brought_in_with_are_day_sums_and_entries_of_one_day(
         connection.execute("vacuum analyze ledger.posting_list, ledger.day_delta")
         day = ROWS // 360
         for at in (day // 2, ROWS // 2 + day // 3, ROWS - 1):
-            row = connection.execute(
-                b"explain (analyze, format json) " + rules.MOVEMENTS.encode(),
-                {"ledger": "simulated", "at": at, "followed": ROWS, "numbers": [7],
-                 "sinces": [dt.date(2026, 5, 1)]},
-            ).fetchone()  # fmt: skip
-            assert row
-            entries = sum(
-                (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-                for node in unnested(row["QUERY PLAN"][0]["Plan"])
-            )
+            entries = read(connection, rules.MOVEMENTS, at=at, sinces=[dt.date(2026, 5, 1)])
             assert 0 < entries <= day + 2_000, (at, entries)
+            nexts = [dt.date(2027, 1, 1)]
+            late = read(connection, rules.LATE, at=ROWS, lasts=[at], firsts=nexts)
+            assert late <= 2_000, (at, late)
+
+
+def read(connection: psycopg.Connection[Any], sql: str, **parameters: Any) -> int:
+    """How many rows a query of the account 7 reads."""
+    own = {"ledger": "simulated", "followed": ROWS, "rules": ["save"], "numbers": [7]}
+    row = connection.execute(
+        b"explain (analyze, format json) " + sql.encode(), {**own, **parameters}
+    ).fetchone()
+    assert row
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in unnested(row["QUERY PLAN"][0]["Plan"])
+    )
