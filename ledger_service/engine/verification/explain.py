@@ -63,8 +63,8 @@ EXPLANATIONS: dict[str, str] = {
     "ahead_of_journal": "A projection says that it followed more than the journal holds. "
     + _DERIVED,
     "not_comparable": "The journal holds bytes that can't be read; see its own findings first.",
-    "interest_differs": "The interest that an event states is not that of the balances before it. "
-    "Run tally rebuild history first: they are what it is worked out from. If it still differs, "
+    "interest_differs": "The interest or true-up that an event states is not that of the balances before "
+    "it. Run tally rebuild history first: they are what it is worked out from. If it still differs, "
     "the event is wrong: correct it by an adjustment, and say so to whoever it was paid to.",
     # Kafka
     "foreign_record": "The relay did not write this record. Set the topic's ACL.",
