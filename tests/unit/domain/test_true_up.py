@@ -458,3 +458,12 @@ def test_what_was_accrued_before_true_ups_were_made_verifies_as_ever() -> None:
     old = [*old, moved, silent]
     assert disputed(old) == []
     assert disputed([*old, again]) == []
+
+
+def test_what_an_event_said_before_true_ups_were_made_is_byte_for_byte_the_same() -> None:
+    old = (
+        b'{"rule":"save","version":1,"account":"customer:1:wallet","first_day":"2026-06-01",'
+        b'"last_day":"2026-06-10","interest":"301/3","period_start":"2026-06-01",'
+        b'"accrued":"100","carried":"1/3"}'
+    )
+    assert msgspec.json.encode(msgspec.json.decode(old, type=Applied)) == old
