@@ -56,7 +56,7 @@ _CODES_BY_STATUS: dict[int, str] = {
     "bad_effective_at not_whole_minor_units bad_party unknown_field reason_not_allowed "
     "reversal_refused_by_policy bad_statement",
     429: "sign_in_locked busy",
-    500: "internal_error",
+    500: "internal_error undecidable",
     503: "database_unavailable writer_unavailable outcome_unknown deadline_passed ledger_stopped "
     "projection_behind",
 }

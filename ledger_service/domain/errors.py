@@ -52,7 +52,7 @@ REFUSALS: dict[str, str] = {
     # time
     "bad_effective_at": "effective_at is RFC 3339 with a time zone, e.g. 2026-07-01T12:00:00Z.",
     "effective_in_future": "effective_at is at most one day in the future.",
-    "bad_expiry": "expires_at is RFC 3339 with a time zone, and lies ahead.",
+    "bad_expiry": "expires_at is RFC 3339 with a time zone, lies ahead, and before the year 9999.",
     "bad_day": "A day is written YYYY-MM-DD, and the first of several is not after the last.",
     "day_not_over": "Only a day that is over in the ledger's time zone can be closed or attested.",
     "period_closed": "The period is closed; let it count from the first open day.",
@@ -95,6 +95,8 @@ REFUSALS: dict[str, str] = {
     "ceiling_passed": "The account's balance would rise above its ceiling.",
     "event_too_large": "The event would exceed 60 KiB; split the transaction.",
     # around the book: the writer's own
+    "undecidable": "Deciding on this failed inside, and nothing was posted; name the request id when you "
+    "report it.",
     "linked_batch_refused": "Another item of the linked batch was refused; nothing was posted.",
     "not_by_itself": "What a second person approves is sent by itself, never among other commands.",
     "approval_invalid": "The approval is not granted for exactly this, or was consumed already.",

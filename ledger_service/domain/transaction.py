@@ -145,10 +145,14 @@ def is_code(text: str) -> bool:
 
 
 def parse_moment(text: str) -> dt.datetime | None:
-    """A moment from RFC 3339 text with a time zone; None where it is none."""
+    """A moment from RFC 3339 text with a time zone; None where it is none.
+
+    None, too, at the ends of the calendar, where it can't be told in another time zone.
+    """
     if not _MOMENT.match(text):
         return None
     try:
-        return dt.datetime.fromisoformat(text)
+        moment = dt.datetime.fromisoformat(text)
     except ValueError:
         return None
+    return moment if dt.MINYEAR < moment.year < dt.MAXYEAR else None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
+import structlog
 
 from ledger_service.contract.events import EVENT_MAX_BYTES, JournalEvent, encode, timestamp
 from ledger_service.domain.book import Book, Replay
@@ -29,6 +32,8 @@ from ledger_service.domain.rule_commands import Declaring
 from ledger_service.engine import fast
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown, Verdict
+
+log = structlog.get_logger()
 
 _AT_ONCE = 256
 """Commands that the lane takes without looking up."""
@@ -148,10 +153,20 @@ def _events(
     if _is_exclusive(command) and not submission.stands_alone:
         # a commit consumes one approval: among others this command's own might not be it
         return _refused(refusal("not_by_itself"))
-    decision = book.decide(command, now)
+    try:
+        decision = book.decide(command, now)
+        raws = [encode(event) for event in decision] if isinstance(decision, list) else []
+    except Exception as error:  # noqa: BLE001 - nothing has changed yet: one command's fault is not the others'
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        log.error(  # noqa: TRY400 - a message may quote what the caller sent
+            "command.undecidable",
+            ledger=book.ledger,
+            error=type(error).__name__,
+            at=f"{Path(where.filename).name}:{where.lineno} {where.name}",
+        )
+        return _refused(refusal("undecidable"))
     if not isinstance(decision, list):
         return decision if isinstance(decision, Replay) else _refused(decision)
-    raws = [encode(event) for event in decision]
     if len(raws[0]) > EVENT_MAX_BYTES:
         return _refused(refusal("event_too_large"))
     if not isinstance(command, ExpireHold) and command.dry_run:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 
 import asyncpg
 import pytest
 
+from ledger_service.domain.book import Book, Decision
 from ledger_service.domain.commands import Command, OpenAccount
 from ledger_service.engine import store
 from ledger_service.engine.charts import known_charts
@@ -148,6 +150,32 @@ async def test_a_linked_batch_is_all_or_nothing_and_a_dry_run_nothing(
         fine = posting("b", (B, 5), (A, -5))
         verdicts = await submit(writer, good, fine, linked=True)
         assert [v.seq for v in verdicts] == [6, 7]
+    assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_a_command_that_no_one_can_decide_is_refused_alone(
+    ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in deciding has changed nothing: it neither ends the writer's turn nor spoils a neighbour."""
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        epoch, decide = writer.epoch, Book.decide
+        bad = posting("bad", (A, 5), (B, -5), imposed=True)
+
+        def decide_all_but_one(book: Book, command: Command, now: dt.datetime) -> Decision:
+            if command == bad:
+                raise OverflowError
+            return decide(book, command, now)
+
+        monkeypatch.setattr(Book, "decide", decide_all_but_one)
+        asked = posting("1", (A, 1), (B, -1)), bad, posting("2", (A, 1), (B, -1), imposed=True)
+        first, refused, last = await submit(writer, *asked)
+        assert (refused.code, last.seq) == ("undecidable", first.seq + 1)
+        linked = await submit(writer, posting("3", (A, 1), (B, -1)), bad, linked=True)
+        assert [one.code for one in linked] == ["linked_batch_refused", "undecidable"]
+        monkeypatch.undo()
+        (done,) = await submit(writer, bad)
+        assert (done.seq, writer.epoch) == (last.seq + 1, epoch)
     assert verify(ledger_database.owner_url, None, full=True).findings == []
 
 

@@ -136,6 +136,22 @@ def test_an_amount_is_digits_of_minor_units(amount: str) -> None:
     assert refused(book.decide(posting("k", entries=lines), NOW)) == "bad_amount"
 
 
+@pytest.mark.parametrize(
+    "effective_at",
+    [
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "2026-13-01",
+    ],
+)
+def test_when_it_counts_is_a_moment_that_every_time_zone_can_tell(effective_at: str) -> None:
+    book = open_book(A, B)
+    for imposed in (False, True):
+        command = posting("k", (A, 5), (B, -5), effective_at=effective_at, imposed=imposed)
+        assert refused(book.decide(command, NOW)) == "bad_effective_at"
+
+
 def test_the_same_key_replays_and_other_content_conflicts() -> None:
     book = open_book(A, B)
     first = posting("k", (A, 5), (B, -5))

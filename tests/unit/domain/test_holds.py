@@ -132,7 +132,9 @@ def test_at_the_moment_of_its_expiry_a_hold_can_no_more_be_captured(book) -> Non
     assert refused(book.decide(ExpireHold(hold, "writer"), AT_EXPIRY)) == "hold_ended"
 
 
-@pytest.mark.parametrize("expires_at", ["tomorrow", "2026-07-01T17:00:00", "2026-07-01T16:00:00Z"])
+@pytest.mark.parametrize("expires_at", [
+    "tomorrow", "2026-07-01T17:00:00", "2026-07-01T16:00:00Z", "9999-12-31T23:59:59-14:00",
+])  # fmt: skip
 def test_an_expiry_is_a_moment_that_lies_ahead(book, expires_at) -> None:
     command = holding("h", (A, 5), (CARD, -5), expires_at=expires_at)
     assert refused(book.decide(command, NOW)) == "bad_expiry"
