@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 
 from ledger_service.api.problems import Problem
 from ledger_service.contract.events import timestamp
@@ -72,6 +72,10 @@ class Clocks:
 
 
 AsOf = Annotated[Clocks, Depends()]
+
+
+SeqInPath = Annotated[int, Path(ge=1, le=reads.LAST_SEQ)]
+"""Of an event that a path names."""
 
 
 def moment_of(name: str, text: str | None) -> dt.datetime | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ledger_service.api.posting_bodies import CaptureBody, HoldBody, TransactionBody, VoidBody
+from ledger_service.api.posting_bodies import CaptureBody, HoldBody, Seq, TransactionBody, VoidBody
 from ledger_service.api.rule_bodies import AccrueBody, CapitalizeBody, ChargeBody
 from ledger_service.domain.commands import Keyed
 
@@ -29,7 +29,7 @@ class CaptureItem(
 ):
     """A capture as one of several commands."""
 
-    hold: int
+    hold: Seq
 
 
 class VoidItem(
@@ -37,7 +37,7 @@ class VoidItem(
 ):
     """A void as one of several commands."""
 
-    hold: int
+    hold: Seq
 
 
 class ChargeItem(

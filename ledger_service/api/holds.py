@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ledger_service.api import posting_bodies
 from ledger_service.api.accounts import BATCH_MAX_BYTES
-from ledger_service.api.clocks import resolve_seq
+from ledger_service.api.clocks import SeqInPath, resolve_seq
 from ledger_service.api.command_items import CommandItem, CommandsBody, item_command
 from ledger_service.api.posting_bodies import CaptureBody, HoldBody, VoidBody
 from ledger_service.api.problems import Problem
@@ -33,21 +33,21 @@ async def place_hold(ledger: str, who: _Poster, request: Request) -> Response:
 
 
 @router.post("/v1/ledgers/{ledger}/holds/{seq}:capture", status_code=201)
-async def capture_hold(ledger: str, seq: int, who: _Poster, request: Request) -> Response:
+async def capture_hold(ledger: str, seq: SeqInPath, who: _Poster, request: Request) -> Response:
     """Post what was set aside, wholly or in part; a part ends the hold unless it says otherwise."""
     body = await posting_bodies.read(request, CaptureBody)
     return await post_one(request, ledger, body.command(ledger, seq, who.actor, who.request_id))
 
 
 @router.post("/v1/ledgers/{ledger}/holds/{seq}:void", status_code=201)
-async def void_hold(ledger: str, seq: int, who: _Poster, request: Request) -> Response:
+async def void_hold(ledger: str, seq: SeqInPath, who: _Poster, request: Request) -> Response:
     """Give back what is left of a hold."""
     body = await posting_bodies.read(request, VoidBody)
     return await post_one(request, ledger, body.command(ledger, seq, who.actor, who.request_id))
 
 
 @router.get("/v1/ledgers/{ledger}/holds/{seq}")
-async def get_hold(ledger: str, seq: int, _who: _Reader, request: Request) -> dict[str, Any]:
+async def get_hold(ledger: str, seq: SeqInPath, _who: _Reader, request: Request) -> dict[str, Any]:
     """A hold as it was placed, what is left of it, the `seq` of its captures, and its release: the
     event that voided it or let it expire, null where there is none.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -18,12 +18,15 @@ from ledger_service.domain.rule_commands import (
     charge_fee,
 )
 
+Number = Annotated[int, msgspec.Meta(gt=-(2**31), lt=2**31)]
+"""What can be sent; how large it may be is the ledger's to say."""
+
 
 class CurrencyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A currency of the ledger's own."""
 
     currency: str
-    exponent: int
+    exponent: Number
     dry_run: bool = False
 
 
@@ -33,6 +36,8 @@ class TierBody(Tier, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 
 class PartBody(Part, frozen=True, forbid_unknown_fields=True):
     """A part as a caller writes it."""
+
+    weight: Number
 
 
 class RuleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Request
 
-from ledger_service.api.clocks import moment_of, recorded_range, resolve_seq
+from ledger_service.api.clocks import SeqInPath, moment_of, recorded_range, resolve_seq
 from ledger_service.api.problems import Problem
 from ledger_service.api.who import Principal, require
 from ledger_service.domain.commands import key_digest
@@ -22,7 +22,10 @@ _METADATA_MAX = 4
 
 @router.get("/v1/ledgers/{ledger}/transactions/{seq}")
 async def get_transaction(
-    ledger: str, seq: int, _who: Annotated[Principal, require("ledgers.read")], request: Request
+    ledger: str,
+    seq: SeqInPath,
+    _who: Annotated[Principal, require("ledgers.read")],
+    request: Request,
 ) -> dict[str, Any]:
     """A transaction as it was recorded, and the `seq` of its reversals."""
     found = await reads.transaction(request.app.state.pool, ledger, seq)

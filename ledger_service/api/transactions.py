@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ledger_service.api import posting_bodies
 from ledger_service.api.accounts import BATCH_MAX_BYTES
+from ledger_service.api.clocks import SeqInPath
 from ledger_service.api.json_bytes import JsonBytes
 from ledger_service.api.ledgers import NDJSON
 from ledger_service.api.posting_bodies import TransactionBody
@@ -236,7 +237,7 @@ async def _line_batches(request: Request) -> AsyncIterator[list[bytes]]:
 @router.post("/v1/ledgers/{ledger}/transactions/{seq}:reverse", status_code=201)
 async def reverse_transaction(
     ledger: str,
-    seq: int,
+    seq: SeqInPath,
     who: Annotated[Principal, require("transactions.reverse")],
     request: Request,
 ) -> Response:

@@ -164,7 +164,7 @@ def _events(
             error=type(error).__name__,
             at=f"{Path(where.filename).name}:{where.lineno} {where.name}",
         )
-        return _refused(refusal("undecidable"))
+        return undecidable()
     if not isinstance(decision, list):
         return decision if isinstance(decision, Replay) else _refused(decision)
     if len(raws[0]) > EVENT_MAX_BYTES:
@@ -244,6 +244,11 @@ def _expect_approval(batch: Batch, submission: Submission, drafts: list[Draft]) 
         approval = approval_of(batch.ledger, command)
         if approval is not None and isinstance(draft, Committed):
             batch.approval = *approval, draft.seq
+
+
+def undecidable() -> Refused:
+    """The answer to what fails before anything has changed: nothing has happened, and never will."""
+    return _refused(refusal("undecidable"))
 
 
 def _refused(found: Refusal) -> Refused:

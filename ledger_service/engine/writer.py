@@ -28,7 +28,7 @@ from ledger_service.domain.errors import refusal
 from ledger_service.domain.period_commands import ClosePeriod
 from ledger_service.engine import fast, stops, store
 from ledger_service.engine.batch import Batch
-from ledger_service.engine.deciding import Draft, Submission, decide_all
+from ledger_service.engine.deciding import Draft, Submission, decide_all, undecidable
 from ledger_service.engine.durability import ReplicationWatch
 from ledger_service.engine.merkle import Tree
 from ledger_service.engine.protocol import Committed, Refused, Verdict
@@ -289,7 +289,10 @@ class LedgerWriter:
     async def _decide(
         self, held: _Held, submissions: list[Submission], commit: asyncio.Task[None] | None
     ) -> tuple[store.Rows, list[list[Draft]]]:
-        """Load what is lacking, and decide. `commit`: the one that is under way."""
+        """Load what is lacking, and decide. `commit`: the one that is under way.
+
+        What names something that can't be in a database at all is refused, once it is alone.
+        """
         book, limits = held.book, self._limits
         memory.forget(
             book,
@@ -304,7 +307,14 @@ class LedgerWriter:
             lacks.earliest = memory.earliest_day(chain.from_iterable(asked))
             if commit is not None:
                 await commit  # days are summed where the book stands, or entries would be missed
-        await store.load(held.loading, book, lacks)
+        try:
+            await store.load(held.loading, book, lacks)
+        except asyncpg.DataError as error:
+            if len(submissions) > 1:
+                raise  # each is tried by itself
+            log.error("command.undecidable", ledger=self.ledger, error=type(error).__name__)  # noqa: TRY400
+            refused: list[Draft] = [undecidable()] * len(submissions[0].commands)
+            return store.Rows(Batch(book, held.tree)), [refused]
         batch = Batch(book, held.tree)
         drafts = await decide_all(book, batch, submissions, dt.datetime.now(dt.UTC))
         return store.Rows(batch), drafts

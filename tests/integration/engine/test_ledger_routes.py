@@ -70,6 +70,40 @@ def test_a_ledger_from_opening_to_proof_over_http(services: Services) -> None:
         _proofs(http)
 
 
+def test_what_could_never_be_looked_up_is_refused_at_the_door(services: Services) -> None:
+    """One such command would make the writer stop and begin anew, again and again, for everybody."""
+    far = 2**63
+    correction = body("c", corrects=far, effective_at="2026-01-01T12:00:00Z", approval="apr_1")
+    capture = {"do": "capture", "idempotency_key": "b", "hold": far}
+    asked = [
+        ("transactions", body("x", payer="customer:1:\0"), "bad_text"),
+        ("transactions:batch", {"transactions": [body("x", payer="customer:1:\0")]}, "bad_text"),
+        ("transactions", body("x", effective_at="0001-01-01T00:00:00Z"), "bad_effective_at"),
+        ("transactions", correction, "invalid_request"),
+        (f"transactions/{far}:reverse", {"idempotency_key": "r", "reason": "x"}, "invalid_request"),
+        (f"holds/{far}:capture", {"idempotency_key": "h"}, "invalid_request"),
+        ("holds", body("e", expires_at="9999-12-31T23:59:59-14:00"), "bad_expiry"),
+        ("accounts", {"account": A, "currency": "USD", "owner": "\0"}, "bad_text"),
+        ("currencies", {"currency": "POINTS", "exponent": far}, "invalid_request"),
+    ]
+    with services.client() as http:
+        assert http.post("/v1/ledgers", json=LEDGER).status_code == 201
+        accounts = [{"account": name, "currency": "USD"} for name in (A, B)]
+        http.post(f"{L}/accounts:batch", json={"accounts": accounts})
+        for path, wrong, expected in asked:
+            assert code(http.post(f"{L}/{path}", json=wrong)) == (422, expected), path
+        [item] = http.post(f"{L}/commands:batch", json={"commands": [capture]}).json()["results"]
+        assert (item["code"], item["where"]) == ("invalid_request", "hold")
+        line = json.dumps(body("s", payer="customer:1:\0")).encode()
+        streamed = http.post(f"{L}/transactions:stream", content=line + b"\n" + line)
+        assert [json.loads(one)["code"] for one in streamed.content.splitlines()] == [
+            "bad_text"
+        ] * 2
+    said = services.logs[0].read_text()
+    assert "writer.surprised" not in said
+    assert "undecidable" not in said
+
+
 def _one_by_one(http: httpx.Client) -> None:
     first = http.post(f"{L}/transactions", json=body("k"))
     assert first.status_code == 201

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from ledger_service.domain.book import Book, Decision
-from ledger_service.domain.commands import Command, OpenAccount
+from ledger_service.domain.commands import Command, OpenAccount, capture_hold
 from ledger_service.engine import store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.deciding import Submission
@@ -176,6 +176,21 @@ async def test_a_command_that_no_one_can_decide_is_refused_alone(
         monkeypatch.undo()
         (done,) = await submit(writer, bad)
         assert (done.seq, writer.epoch) == (last.seq + 1, epoch)
+    assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_what_no_database_takes_is_refused_alone(ledger_database: LedgerDatabase) -> None:
+    """Nothing can be looked up by it; whoever came with it is served, and nobody waits for it again."""
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        beyond = capture_hold(LEDGER, "beyond", hold=2**63, actor="key_test")
+        for bad in (posting("nul", ("customer:1:\0", 1), (B, -1)), beyond):
+            asked = [
+                submit(writer, posting(f"by {bad.digest}", (A, 1), (B, -1))),
+                submit(writer, bad),
+            ]
+            [[paid], [refused]] = await asyncio.gather(*asked)
+            assert (paid.replayed, refused.code) == (False, "undecidable")
     assert verify(ledger_database.owner_url, None, full=True).findings == []
 
 
