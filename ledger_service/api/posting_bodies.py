@@ -45,6 +45,7 @@ _CODES_OF_FIELDS = {
     "side": "bad_side",
     "channel": "bad_context",
     "status": "bad_status",
+    "exponent": "bad_currency",
 }
 _FIELD = re.compile(r"`\$([^`]*)`\Z")
 

@@ -84,7 +84,7 @@ def test_what_could_never_be_looked_up_is_refused_at_the_door(services: Services
         (f"holds/{far}:capture", {"idempotency_key": "h"}, "invalid_request"),
         ("holds", body("e", expires_at="9999-12-31T23:59:59-14:00"), "bad_expiry"),
         ("accounts", {"account": A, "currency": "USD", "owner": "\0"}, "bad_text"),
-        ("currencies", {"currency": "POINTS", "exponent": far}, "invalid_request"),
+        ("currencies", {"currency": "POINTS", "exponent": far}, "bad_currency"),
     ]
     with services.client() as http:
         assert http.post("/v1/ledgers", json=LEDGER).status_code == 201
