@@ -29,6 +29,15 @@ from tests.servers import LedgerDatabase, end, running, wait_ready
 PASSWORD = "correct horse battery staple"
 TIME_ZONE = "America/New_York"
 """Of a ledger that `days_ago` counts for."""
+LEDGER = {
+    "ledger": "simulated",
+    "currencies": ["USD"],
+    "time_zone": TIME_ZONE,
+    "cut_off": "17:00",
+    "calendar": "us_federal_reserve",
+    "chart": "us_fintech_fbo/1",
+}
+"""The body that opens a ledger."""
 KEYS = {
     "TALLYSTICK_TOKEN_KEY": base64.b64encode(b"t" * 32).decode(),
     "TALLYSTICK_WRITER_SECRET": "writer secret of the tests",

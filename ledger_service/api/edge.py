@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-import traceback
 from collections.abc import Iterable
-from pathlib import Path
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -45,7 +43,7 @@ class Edge:
         scope.setdefault("state", {})["request_id"] = request_id
         # Of this request alone: it has a task of its own.
         logs.request_id.set(request_id)
-        answer = _Answer(send, request_id)
+        answer = _Answer(scope, receive, send, request_id)
         began = time.perf_counter()
         try:
             _refuse_nul(scope)
@@ -71,9 +69,11 @@ class _Answer:
     until the next collection, which then stops every other one.
     """
 
-    __slots__ = ("_replaced", "_request_id", "_send", "status")
+    __slots__ = ("_receive", "_replaced", "_request_id", "_scope", "_send", "status")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        self._scope = scope
+        self._receive = receive
         self._send = send
         self._request_id = request_id
         self._replaced = False
@@ -88,8 +88,7 @@ class _Answer:
             if message["status"] == 413 and not _is_problem(message):
                 # The framework's own limit answers in plain text, from below our handlers.
                 problem = render(Problem("body_too_large"), self._request_id)
-                await self.send({**message, "headers": problem.raw_headers})
-                await self.send({"type": "http.response.body", "body": problem.body})
+                await problem(self._scope, self._receive, self.send)
                 self._replaced = True
                 return
             self.status = message["status"]
@@ -141,9 +140,8 @@ def _log_request(scope: Scope, status: int, began: float) -> None:
 
 
 def _log_failure(error: Exception) -> None:
-    frames = traceback.extract_tb(error.__traceback__)
     _log.error(
         "api.request_failed",
         error=f"{type(error).__module__}.{type(error).__qualname__}",
-        at=[f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames[-8:]],
+        at=logs.places_of(error),
     )

@@ -291,9 +291,8 @@ _NUL = rb"\u0000"
 def decode(raw: bytes | msgspec.Raw, kind: type[Body]) -> Body:
     """A body from JSON. Errors: `Problem` that names the field."""
     if isinstance(raw, bytes) and _NUL in raw:
-        raise Problem(
-            "bad_text"
-        )  # a database takes it in no text, so nothing can be looked up by it
+        # A database takes it in no text, so nothing can be looked up by it.
+        raise Problem("bad_text")
     try:
         return _decoder(kind).decode(raw)
     except msgspec.ValidationError as error:
@@ -329,9 +328,8 @@ def _decoder(kind: type[Body]) -> msgspec.json.Decoder[Body]:
 
 
 def _problem(text: str) -> Problem:
-    if not text.startswith("Expected") and looks_personal(
-        text
-    ):  # those are our own words and bounds
+    # What is expected is said in our own words and bounds.
+    if not text.startswith("Expected") and looks_personal(text):
         return Problem("unknown_field", "A field's name looks personal; see /docs for the fields.")
     found = _FIELD.search(text)
     where = found[1].lstrip(".") if found else ""

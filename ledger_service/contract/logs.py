@@ -12,8 +12,10 @@ import datetime as dt
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -60,6 +62,14 @@ def _masked(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_masked(one) for one in cast("list[object]", value)]
     return value
+
+
+def places_of(error: BaseException) -> list[str]:
+    """Where an error was raised, innermost last: what may be logged of it. Its message may quote what
+    a caller sent.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
 
 
 class _StandardError:

@@ -91,7 +91,7 @@ def earliest_day(commands: Iterable[Command]) -> str:
             moment = parse_moment(command.effective_at or "")
             if moment is not None:
                 # in whichever time zone: of two the days differ by two at most
-                days.append(dt.date.fromordinal(max(1, moment.toordinal() - 2)).isoformat())
+                days.append((moment.date() - dt.timedelta(days=2)).isoformat())
     return min(days)
 
 

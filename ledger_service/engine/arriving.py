@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from ledger_service.contract import events
+from ledger_service.contract import audit_rows, events
 from ledger_service.contract.events import LedgerOpened, decode_journal
 from ledger_service.engine import checkpoints, rebuild
 from ledger_service.engine.charts import known_charts
@@ -78,15 +78,9 @@ def arrive(url: str, folder: Path, *, log_key: str = "") -> Manifest:
 
 def _record(connection: psycopg.Connection[Any], ledger: str, seq: int) -> None:
     """Tell the audit log: the approvals of what came were given, and stay, where it came from."""
-    content = {
-        "recorded_at": events.timestamp(dt.datetime.now(dt.UTC)),
-        "actor": "owner",
-        "action": "ledger.imported",
-        "subject": ledger,
-        "outcome": "done",
-        "details": {"seq": seq},
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    text = audit_rows.row(
+        actor="owner", action="ledger.imported", subject=ledger, details={"seq": seq}
+    )
     connection.execute("select security.append_audit(%s)", (text,))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 import structlog
 
+from ledger_service.contract import logs
 from ledger_service.contract.events import EVENT_MAX_BYTES, JournalEvent, encode, timestamp
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.chart import Chart
@@ -157,12 +156,11 @@ def _events(
         decision = book.decide(command, now)
         raws = [encode(event) for event in decision] if isinstance(decision, list) else []
     except Exception as error:  # noqa: BLE001 - nothing has changed yet: one command's fault is not the others'
-        where = traceback.extract_tb(error.__traceback__)[-1]
         log.error(  # noqa: TRY400 - a message may quote what the caller sent
             "command.undecidable",
             ledger=book.ledger,
             error=type(error).__name__,
-            at=f"{Path(where.filename).name}:{where.lineno} {where.name}",
+            at=logs.places_of(error),
         )
         return undecidable()
     if not isinstance(decision, list):
@@ -209,17 +207,19 @@ def _decide_together(
     for command in submission.commands:
         found = _events(book, command, now, submission)
         if isinstance(found, tuple):
-            raw, key = found[1][0], _key(command)
-            for event, its_raw in zip(*found, strict=True):
+            events, raws = found
+            key = _key(command)
+            for event, raw in zip(events, raws, strict=True):
                 if submission.dry_run and key is None:
                     break  # only what moves money can be taken back
                 versions = {name: book.accounts[name].version for name in book.touched(event)}
-                applied.append(Applied(event, its_raw, key, versions))
+                applied.append(Applied(event, raw, key, versions))
                 book.apply(event, key)
-            shown = raw if submission.with_events else b""
-            seq = found[0][0].seq
+            shown = raws[0] if submission.with_events else b""
             drafts.append(
-                Possible(shown) if submission.dry_run else Committed(seq, shown, replayed=False)
+                Possible(shown)
+                if submission.dry_run
+                else Committed(events[0].seq, shown, replayed=False)
             )
             continue
         drafts.append(found)

@@ -7,17 +7,16 @@ inserted row breaks the chain from there on; `verify_chain` says where.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from ledger_service.contract.events import timestamp
+from ledger_service.contract import audit_rows
+from ledger_service.contract.audit_rows import Outcome
 from ledger_service.contract.identifiers import refuse_personal
 from ledger_service.security.identities import Connection
 
-Outcome = Literal["done", "refused", "failed"]
 _BEGINNING = bytes(32)
 _PAGE = 5000
 
@@ -54,22 +53,15 @@ async def record(
     """Append one row; gives its `seq`. In the caller's transaction, if there is one: then the row
     and the act it tells of are kept together or not at all.
 
-    `actor` is an id, `action` a dotted name (`party.revealed`), `subject` an id or a route,
-    `details` codes and ids, never personal data. Errors: `personal_data_refused`.
+    The parameters are those of `audit_rows.row`. Errors: `personal_data_refused`.
     """
     facts = dict(details or {})
     for name, value in {"subject": subject, **facts}.items():
         if isinstance(value, str):
             refuse_personal(value, f"audit log's {name}")
-    content = {
-        "recorded_at": timestamp(dt.datetime.now(dt.UTC)),
-        "actor": actor,
-        "action": action,
-        "subject": subject,
-        "outcome": outcome,
-        "details": facts,
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    text = audit_rows.row(
+        actor=actor, action=action, subject=subject, outcome=outcome, details=facts
+    )
     seq: Any = await connection.fetchval("select security.append_audit($1)", text)
     return int(seq)
 

@@ -8,18 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.ledger_api import Services, processes
+from tests.integration.engine.test_holds_and_periods import lines
+from tests.ledger_api import LEDGER, Services, processes
 from tests.servers import LedgerDatabase
 
 L = "/v1/ledgers/simulated"
-LEDGER = {
-    "ledger": "simulated",
-    "currencies": ["USD"],
-    "time_zone": "America/New_York",
-    "cut_off": "17:00",
-    "calendar": "us_federal_reserve",
-    "chart": "us_fintech_fbo/1",
-}
 A, B, FBO = "customer:1:wallet", "customer:2:wallet", "bank:fbo"
 DIFFER = ("seq", "recorded_at", "request_id", "effective_at", "dry_run")
 """Of an event that is tried and then recorded; what is not `seq` or tells the time stays."""
@@ -37,15 +30,8 @@ def services(ledger_database: LedgerDatabase, tmp_path) -> Iterator[Services]:
         yield running
 
 
-def entries(payer: str, payee: str, amount: int) -> list[dict[str, str]]:
-    return [
-        {"account": account, "side": side, "amount": str(amount), "currency": "USD"}
-        for account, side in ((payer, "debit"), (payee, "credit"))
-    ]
-
-
 def transfer(key: str, payer: str, payee: str, amount: int, **more: Any) -> dict[str, Any]:
-    moved = entries(payer, payee, amount)
+    moved = lines(payer, payee, amount)
     return {"idempotency_key": key, "kind": "transfer", "entries": moved, **more}
 
 

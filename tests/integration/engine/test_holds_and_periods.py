@@ -13,19 +13,11 @@ import pytest
 from ledger_service.contract import events
 from ledger_service.contract.events import timestamp
 from ledger_service.engine.verify import verify, verify_new
-from tests.ledger_api import TIME_ZONE, Services, days_ago, processes
+from tests.ledger_api import LEDGER, Services, days_ago, processes
 from tests.servers import LedgerDatabase
 
 L = "/v1/ledgers/simulated"
 A, B, FBO, CARD = "customer:1:wallet", "customer:2:wallet", "bank:fbo", "clearing:card"
-LEDGER = {
-    "ledger": "simulated",
-    "currencies": ["USD"],
-    "time_zone": TIME_ZONE,
-    "cut_off": "17:00",
-    "calendar": "us_federal_reserve",
-    "chart": "us_fintech_fbo/1",
-}
 
 
 @pytest.fixture

@@ -16,19 +16,11 @@ from ledger_service.contract import events
 from ledger_service.domain.approval import approval_digest, reversal_content
 from ledger_service.engine.merkle import leaf_hash
 from ledger_service.engine.proofs import check_consistency, root_from_inclusion
-from tests.ledger_api import Services, processes
+from tests.ledger_api import LEDGER, Services, processes
 from tests.servers import LedgerDatabase
 
 L = "/v1/ledgers/simulated"
 A, B = "customer:1:wallet", "customer:2:wallet"
-LEDGER = {
-    "ledger": "simulated",
-    "currencies": ["USD"],
-    "time_zone": "America/New_York",
-    "cut_off": "17:00",
-    "calendar": "us_federal_reserve",
-    "chart": "us_fintech_fbo/1",
-}
 
 
 @pytest.fixture

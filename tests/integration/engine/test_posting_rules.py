@@ -19,9 +19,9 @@ from ledger_service.engine.rebuild import rebuild
 from ledger_service.engine.verification import journal
 from ledger_service.engine.verify import verify, verify_new
 from tests.integration.engine.conftest import by_two, local_writer
-from tests.integration.engine.test_holds_and_periods import LEDGER, L, code
+from tests.integration.engine.test_holds_and_periods import L, code
 from tests.integration.engine.test_writer import submit
-from tests.ledger_api import Services, days_ago, processes
+from tests.ledger_api import LEDGER, Services, days_ago, processes
 from tests.ledger_book import OPENING, accruing, interest_rule, posting
 from tests.servers import LedgerDatabase, Postgres
 

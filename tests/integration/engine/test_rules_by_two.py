@@ -14,9 +14,9 @@ import pytest
 from ledger_service.engine.verify import verify, verify_new
 from ledger_service.security import identities
 from tests.integration.engine.populated import sign_in
-from tests.integration.engine.test_holds_and_periods import LEDGER, L, code, days_ago
+from tests.integration.engine.test_holds_and_periods import L, code, days_ago
 from tests.integration.engine.test_posting_rules import CARD, FEES, PAYABLE
-from tests.ledger_api import PASSWORD, Services, processes
+from tests.ledger_api import LEDGER, PASSWORD, Services, processes
 from tests.servers import LedgerDatabase
 
 RULES, WITHDRAW = f"{L}/rules", f"{L}/rules/card:withdraw"

@@ -18,17 +18,9 @@ import pytest
 
 from ledger_service.api.app import every_route
 from tests import canary
-from tests.ledger_api import Services, processes
+from tests.ledger_api import LEDGER, Services, processes
 from tests.servers import LedgerDatabase
 
-LEDGER = {
-    "ledger": "simulated",
-    "currencies": ["USD"],
-    "time_zone": "America/New_York",
-    "cut_off": "17:00",
-    "calendar": "us_federal_reserve",
-    "chart": "us_fintech_fbo/1",
-}
 ACCOUNT = {"account": "customer:9_#:wallet", "currency": "USD", "owner": None, "floor": "0"}
 TRANSACTION = {
     "idempotency_key": "k#",
