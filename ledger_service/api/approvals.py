@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from ledger_service.api.bodies import Body, ShortText
+from ledger_service.api.transactions import answer_one, post_one
 from ledger_service.api.who import Principal, require
 from ledger_service.contract.events import timestamp
 from ledger_service.domain.approval import Content
+from ledger_service.domain.commands import PostTransaction
+from ledger_service.domain.period_commands import ReopenPeriod
+from ledger_service.domain.rule_commands import DeclareRule, WithdrawRule
+from ledger_service.engine.protocol import Possible
 from ledger_service.security import approvals
 from ledger_service.security.approvals import Approval
 
@@ -37,11 +43,29 @@ def _answer(approval: Approval) -> dict[str, Any]:
     }
 
 
-async def ask(request: Request, content: Content, who: Principal, subject: str) -> Response:
-    """Ask a second person for their word on `content`, and say what they will see (202)."""
+async def by_two(
+    request: Request,
+    ledger: str,
+    command: PostTransaction | ReopenPeriod | DeclareRule | WithdrawRule,
+    who: Principal,
+    *,
+    content: Content,
+    subject: object,
+) -> Response:
+    """Carry out what was approved. Where no approval is named, ask a second person for their word on
+    `content`, and say what they will see (202).
+
+    They are asked for what a dry run takes: never about what would be refused, or stands there already.
+    """
+    if command.approval or command.dry_run:
+        return await post_one(request, ledger, command)
+    tried = msgspec.structs.replace(command, dry_run=True)
+    [verdict] = await request.app.state.ledger.submit(ledger, [tried])
+    if not isinstance(verdict, Possible):
+        return answer_one(verdict)
     async with request.app.state.pool.acquire() as connection, connection.transaction():
         found = await approvals.request_approval(
-            connection, content, subject=subject, requested_by=who.actor
+            connection, content, subject=f"{ledger}/{subject}", requested_by=who.actor
         )
     answer = {"approval": found.approval_id, "digest": found.digest, "facts": found.facts}
     return JSONResponse(answer, status_code=202)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ledger_service.api import approvals, posting_bodies
+from ledger_service.api import posting_bodies
+from ledger_service.api.approvals import by_two
 from ledger_service.api.posting_bodies import (
     AttestationBody,
     DayBody,
@@ -18,14 +19,12 @@ from ledger_service.api.problems import Problem
 from ledger_service.api.transactions import post_one
 from ledger_service.api.who import Principal, require
 from ledger_service.domain.commands import correction_of, reopening_of
-from ledger_service.domain.period import is_day
 from ledger_service.domain.period_commands import (
     AttestDay,
     ClosePeriod,
     ReopenPeriod,
     SoftClosePeriod,
 )
-from ledger_service.domain.transaction import is_code
 from ledger_service.engine import period_reads
 
 router = APIRouter(tags=["periods"])
@@ -75,14 +74,8 @@ async def reopen(ledger: str, who: _Closer, request: Request) -> Response:
     command = ReopenPeriod(
         body.since, body.reason, body.approval or "", who.actor, who.request_id, body.dry_run
     )
-    if body.approval is None and not body.dry_run:
-        if not is_day(body.since):
-            raise Problem("bad_day")
-        if not is_code(body.reason):
-            raise Problem("bad_reason")
-        content = reopening_of(ledger, command)
-        return await approvals.ask(request, content, who, f"{ledger}/{body.since}")
-    return await post_one(request, ledger, command)
+    content = reopening_of(ledger, command)
+    return await by_two(request, ledger, command, who, content=content, subject=body.since)
 
 
 @router.post("/v1/ledgers/{ledger}/corrections", status_code=202)
@@ -100,4 +93,4 @@ async def ask_for_correction(
         )
     command = body.command(ledger, who.actor, who.request_id)
     content = correction_of(ledger, command)
-    return await approvals.ask(request, content, who, f"{ledger}/{body.corrects}")
+    return await by_two(request, ledger, command, who, content=content, subject=body.corrects)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ledger_service.api import approvals, posting_bodies, rule_postings
+from ledger_service.api import posting_bodies, rule_postings
+from ledger_service.api.approvals import by_two
 from ledger_service.api.clocks import resolve_seq
 from ledger_service.api.problems import Problem
 from ledger_service.api.rule_bodies import (
@@ -19,16 +19,11 @@ from ledger_service.api.rule_bodies import (
     RuleBody,
     WithdrawalBody,
 )
-from ledger_service.api.transactions import answer_one, post_one
+from ledger_service.api.transactions import post_one
 from ledger_service.api.who import Principal, require
-from ledger_service.domain.approval import Content, declaration_content, withdrawal_content
-from ledger_service.domain.rule_commands import (
-    DeclareCurrency,
-    DeclareRule,
-    WithdrawRule,
-)
+from ledger_service.domain.approval import declaration_content, withdrawal_content
+from ledger_service.domain.rule_commands import DeclareCurrency, WithdrawRule
 from ledger_service.engine import reads, rule_reads
-from ledger_service.engine.protocol import Possible
 
 router = APIRouter(tags=["rules"])
 
@@ -59,7 +54,8 @@ async def declare_rule(ledger: str, who: _Declarer, request: Request) -> Respons
     """
     body = await posting_bodies.read(request, RuleBody)
     command = body.command(who.actor, who.request_id)
-    return await _by_two(request, ledger, command, who, declaration_content(ledger, command))
+    content = declaration_content(ledger, command)
+    return await by_two(request, ledger, command, who, content=content, subject=command.rule)
 
 
 @router.post("/v1/ledgers/{ledger}/rules/{rule}:withdraw", status_code=201)
@@ -69,26 +65,8 @@ async def withdraw_rule(ledger: str, rule: str, who: _Declarer, request: Request
     """
     body = await posting_bodies.read(request, WithdrawalBody)
     command = WithdrawRule(rule, body.since, who.actor, who.request_id, body.approval, body.dry_run)
-    return await _by_two(request, ledger, command, who, withdrawal_content(ledger, command))
-
-
-async def _by_two(
-    request: Request,
-    ledger: str,
-    command: DeclareRule | WithdrawRule,
-    who: Principal,
-    content: Content,
-) -> Response:
-    """Carry out what was approved. Where no approval is named, ask for it, by what a dry run takes:
-    nobody is asked about what would be refused, or stands there already.
-    """
-    if command.approval is not None or command.dry_run:
-        return await post_one(request, ledger, command)
-    tried = msgspec.structs.replace(command, dry_run=True)
-    [verdict] = await request.app.state.ledger.submit(ledger, [tried])
-    if not isinstance(verdict, Possible):
-        return answer_one(verdict)
-    return await approvals.ask(request, content, who, f"{ledger}/{command.rule}")
+    content = withdrawal_content(ledger, command)
+    return await by_two(request, ledger, command, who, content=content, subject=rule)
 
 
 @router.post("/v1/ledgers/{ledger}/rules/{rule}:charge", status_code=201)

@@ -136,7 +136,7 @@ def _words(terms: rule_words.Terms, books: Books) -> dict[str, list[str]]:
 
 def _entries(text: str, books: Books) -> list[Entry]:
     """The entries of a correction, from the words in which they are approved; none where the words
-    are not such, for nothing was refused yet when it was asked for.
+    are not such: corrections were not always tried before they were asked for.
     """
     lines = [line.split(" ") for line in text.split("; ") if line]
     sound = all(

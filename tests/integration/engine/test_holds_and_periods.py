@@ -198,6 +198,11 @@ def test_a_month_is_closed_corrected_closed_reopened(services: Services) -> None
             "idempotency_key": "cor", "kind": "adjustment", "entries": lines(B, A, 2),
             "effective_at": past, "corrects": first,
         }  # fmt: skip
+        for wrong, why in (
+            ({"corrects": 999}, "unknown_corrected"),
+            ({"kind": ""}, "unknown_kind"),
+        ):
+            assert code(http.post(f"{L}/corrections", json={**correction, **wrong})) == (422, why)
         asked = http.post(f"{L}/corrections", json=correction)
         assert asked.status_code == 202, asked.text
         approval = asked.json()["approval"]
@@ -239,6 +244,12 @@ def test_a_month_is_closed_corrected_closed_reopened(services: Services) -> None
         assert code(post(http, "at", A, B, 1, effective_at=at)) == (422, "day_attested")
 
         reopening = {"since": days_ago(12), "reason": "late_invoice"}
+        for wrong, why in (
+            ({"since": days_ago(2)}, "period_not_closed"),
+            ({"reason": "!"}, "bad_reason"),
+        ):
+            tried = http.post(f"{L}/periods:reopen", json={**reopening, **wrong})
+            assert code(tried) == (422, why), "nobody is asked about what would be refused"
         asked = http.post(f"{L}/periods:reopen", json=reopening)
         assert asked.status_code == 202
         approval = asked.json()["approval"]
