@@ -43,7 +43,8 @@ class Limits(msgspec.Struct, frozen=True):
 
     queued_commands: int = 65_536
     """More are refused as `busy`."""
-    batch_commands: int = 8_192
+    batch_commands: int = 16_384
+    """Two requests of 8,000: a commit writes a balance once, however many postings move it."""
     overlapping_commands: int = 256
     """While a batch commits the next is decided, if so many wait; fewer rather wait for more."""
     accounts: int = 200_000

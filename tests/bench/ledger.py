@@ -33,7 +33,7 @@ from tests.bench import asof, invariants, references
 from tests.bench.house import LEDGER, ROUTES, House, Processor, house, wait_for_writer
 
 WORKLOADS = ("uniform", "zipf", "hot")
-CONNECTIONS = {0: 64, 100: 64, 1000: 16, 8000: 6}
+CONNECTIONS = {0: 64, 100: 64, 1000: 16, 8000: 8}
 """Of the client, by transactions in a request (0: the route for one): as many as keep both processors busy."""
 IN_USE = 50_000
 
