@@ -108,8 +108,8 @@ class Projector:
 
     async def _go_on(self, connection: asyncpg.Connection, at: int) -> int:
         """One step from `at`, where the history is thought to stand; gives where it stands then."""
-        while self._taken and self._taken[0].last_seq <= at:
-            self._taken.popleft()
+        while self._taken and self._taken[0].first_seq < at:
+            self._taken.popleft()  # also one that the journal has given in part: it gives the rest
         if not self._taken or self._taken[0].first_seq != at:
             until = self._taken[0].first_seq if self._taken else None
             return await step(connection, self._ledger, until)

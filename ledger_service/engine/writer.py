@@ -43,8 +43,9 @@ class Limits(msgspec.Struct, frozen=True):
 
     queued_commands: int = 65_536
     """More are refused as `busy`."""
-    batch_commands: int = 16_384
-    """Two requests of 8,000: a commit writes a balance once, however many postings move it."""
+    batch_commands: int = 8_192
+    """A batch that has so many is full. Two requests of 8,000 go together: a commit writes a balance
+    once, however many postings move it. Of smaller ones no more, for others wait for the commit."""
     overlapping_commands: int = 256
     """While a batch commits the next is decided, if so many wait; fewer rather wait for more."""
     accounts: int = 200_000
@@ -272,14 +273,14 @@ class LedgerWriter:
         await self._wake.wait()
 
     def _next(self) -> list[Submission]:
-        """Whatever waits, up to a batch; an exclusive submission comes alone."""
+        """Whatever waits, until a batch is full; an exclusive submission comes alone."""
         submissions = [self._queue.popleft()]
         size = len(submissions[0].commands)
         while (
             self._queue
             and not submissions[0].is_exclusive
             and not self._queue[0].is_exclusive
-            and size + len(self._queue[0].commands) <= self._limits.batch_commands
+            and size < self._limits.batch_commands
         ):
             submissions.append(self._queue.popleft())
             size += len(submissions[-1].commands)

@@ -111,10 +111,12 @@ async def test_what_is_handed_over_becomes_the_rows_that_the_journal_gives(
 async def test_what_is_not_handed_over_is_derived_and_nothing_is_counted_twice(
     ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of the batches are handed over, some of them twice, while another one follows too."""
+    """Half of the batches are handed over, some of them twice, while another one follows too; and
+    what the journal gave has ended in the midst of a batch by the time it is handed over."""
+    monkeypatch.setattr(projector, "STEP_EVENTS", 4)
     monkeypatch.setattr(projector, "PAUSE_S", 0.001)
     monkeypatch.setattr(projector, "IDLE_S", 0.01)
-    monkeypatch.setattr(projector, "WAIT_S", 30)  # steps of one event are many
+    monkeypatch.setattr(projector, "WAIT_S", 30)  # steps of few events are many
     choose = random.Random(3)
     async with (
         following(ledger_database) as one,
@@ -126,10 +128,17 @@ async def test_what_is_not_handed_over_is_derived_and_nothing_is_counted_twice(
             for followed in choose.choices((one, other), k=choose.randint(0, 3)):
                 followed.take(batch)
 
-        writer._on_commit = take
+        def take_late(batch: Batch) -> None:
+            asyncio.get_running_loop().call_later(0.02, take, batch)
+
+        writer._on_commit = take_late
         await opened(writer)
-        for number in range(150):
-            await submit(writer, posting(f"k{number}", (A, 5), (B, -5), metadata={"invoice": "1"}))
+        for batch in range(100):
+            together = [
+                posting(f"k{batch}.{number}", (A, 5), (B, -5), metadata={"invoice": "1"})
+                for number in range(choose.randint(1, 9))
+            ]
+            await submit(writer, *together)
         await caught_up(ledger_database)
     assert differing(ledger_database) == {}
 
