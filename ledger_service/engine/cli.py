@@ -1,4 +1,4 @@
-"""`tally verify`, `tally pack`, `tally rebuild`, `tally export` and `tally import`."""
+"""`tally verify`, `pack`, `rebuild`, `export`, `import` and `replay`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ledger_service.engine.leaving import export as export_ledger
 from ledger_service.engine.pack import PackError, write_pack
 from ledger_service.engine.projections import PROJECTIONS
 from ledger_service.engine.rebuild import rebuild as rebuild_projection
+from ledger_service.engine.relay import Source
+from ledger_service.engine.replay import replay as replay_events
 from ledger_service.engine.verification import remedies
 from ledger_service.engine.verification.explain import EXPLANATIONS, explain_event
 from ledger_service.engine.verify import Keys, Report, verify_new
@@ -153,3 +155,28 @@ def import_(folder: Path, log_key: str) -> None:
     """Import an exported ledger, where it is empty; nothing happens unless all of it is sound."""
     manifest = arrive(environment.read("TALLYSTICK_DATABASE_URL"), folder, log_key=log_key)
     print(f"{manifest.ledger}: {manifest.seq} events, root {manifest.root}")
+
+
+@click.command()
+@click.argument("source")
+@click.argument("topic")
+@click.option("--stream", is_flag=True, help="SOURCE is a stream, not a ledger.")
+@click.option("--from", "first", type=int, default=1, show_default=True, help="Its first seq.")
+@click.option(
+    "--to", "last", type=int, default=None, help="Its last seq; left out: the newest one."
+)
+def replay(source: str, topic: str, *, stream: bool, first: int, last: int | None) -> None:
+    """Publish events of a ledger once more, byte for byte, into a TOPIC of their own.
+
+    A topic of the relay that was lost is published again by the relay itself.
+    """
+    count = replay_events(
+        Source(source, "stream" if stream else "journal"),
+        topic,
+        first=first,
+        last=last,
+        database_url=environment.read("TALLYSTICK_DATABASE_URL"),
+        bootstrap=environment.read("TALLYSTICK_KAFKA_BOOTSTRAP"),
+        replication=int(environment.read("TALLYSTICK_KAFKA_REPLICATION")),
+    )
+    print(f"{topic}: {count} events of {source}, as the journal holds them")

@@ -240,11 +240,21 @@ class Publisher:
     """
 
     def __init__(
-        self, source: Source, *, database_url: str, bootstrap: str, replication: int
+        self,
+        source: Source,
+        *,
+        database_url: str,
+        bootstrap: str,
+        replication: int,
+        first: int = 1,
+        last: int | None = None,
     ) -> None:
+        """`first` and `last`: of which events; `last` None: all that come, for ever."""
         self.source = source
         self.position = 0
         """`seq` of the last event that is committed in Kafka."""
+        self._first = first
+        self._last = last
         self._database_url = database_url
         self._bootstrap = bootstrap
         self._replication = replication
@@ -282,7 +292,8 @@ class Publisher:
         """
         if self._connection is None or self._producer is None:
             raise RuntimeError("open the publisher first")
-        events = read_events(self._connection, self.source, self.position)
+        left = BATCH_EVENTS if self._last is None else self._last - self.position
+        events = read_events(self._connection, self.source, self.position, min(left, BATCH_EVENTS))
         if not events:
             return 0
         if events[-1].seq - self.position != len(events):
@@ -330,7 +341,7 @@ class Publisher:
     def _position_in_kafka(self, connection: psycopg.Connection) -> int:
         last = last_committed(self._bootstrap, self.source.topic)
         if last is None:
-            return 0
+            return self._first - 1
         seq = record_seq(last)
         stored = read_events(connection, self.source, seq - 1, 1)
         if not stored or stored[0].seq != seq:

@@ -36,6 +36,7 @@ HELP = {
     "snapshot": "Read published snapshots of the marts.",
     "monitor": "Alerts: tables and checks.",
     "verify": "Check the ledger against its journal, tree and checkpoints.",
+    "replay": "Publish a range of events once more, into a topic of its own.",
     "rebuild": "Derive projections from the journal again, while all runs.",
     "export": "Write a whole ledger as files, to leave with.",
     "import": "Bring an exported ledger in, where it is empty.",

@@ -131,6 +131,7 @@ _COMMANDS = [
     Part("identities", "step", settings=("ENV", "DATABASE_URL", "TOKEN_KEY"), role="api"),
     Part("verify", "step", settings=("DATABASE_URL", *_PUBLIC), role="verifier"),
     Part("pack", "step", settings=("DATABASE_URL", *_PUBLIC), role="verifier"),
+    Part("replay", "step", settings=("DATABASE_URL", "KAFKA_BOOTSTRAP"), role="relay"),
     # these write: they come as the owner
     Part("rebuild", "step", settings=("DATABASE_URL",), role="owner"),
     Part("export", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),

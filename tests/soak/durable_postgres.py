@@ -17,6 +17,10 @@ from ledger_service.stack.postgres import PostgresServer
 from tests import servers
 
 
+_UNHURRIED = ("-c", "wal_writer_delay=10s", "-c", "wal_writer_flush_after=1GB")
+"""What no session waits for reaches the disk late: so one that ought to wait and does not is found."""
+
+
 class DurablePostgres:
     """A PostgreSQL of this run's own, which is killed with the others."""
 
@@ -35,7 +39,7 @@ class DurablePostgres:
         self.server.prepare()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.server.command(), *options],
+                [*self.server.command(), *_UNHURRIED, *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
             )  # fmt: skip
         servers.wait_ready(self.process, self.log, self.server.probe)

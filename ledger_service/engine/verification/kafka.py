@@ -38,10 +38,10 @@ def check_kafka(
         topic = topics.journal_topic(name) if is_ledger else topics.stream_topic(name)
         owner = name if is_ledger else ""
         try:
-            pages = _pages(bootstrap, topic)
+            found = pages(bootstrap, topic)
             dense = is_ledger or name not in topics.COMPACTED_STREAMS
             sql = _JOURNAL if is_ledger else _STREAM
-            _compare(connection, report, (owner, name, topic), sql, pages, dense=dense)
+            _compare(connection, report, (owner, name, topic), sql, found, dense=dense)
         except KafkaException as error:
             report.add("kafka", owner, "topic_unreadable", str(error), row=topic)
     report.tables.append("kafka")
@@ -84,7 +84,7 @@ def _seq(record: Message) -> int | None:
     return int(text) if isinstance(text, bytes) and text.isdigit() else None
 
 
-def _pages(bootstrap: str, topic: str) -> Iterator[list[Message]]:
+def pages(bootstrap: str, topic: str) -> Iterator[list[Message]]:
     """Every committed record of a topic, in pages. Errors: `KafkaException`."""
     consumer = Consumer(
         {
