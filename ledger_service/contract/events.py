@@ -13,10 +13,11 @@ The streams beside the journals (parties, statements, alert decisions) use the s
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from ledger_service.contract import forms
 from ledger_service.contract.context import Context
 from ledger_service.contract.rules import Applied, DayCount, Part, Rounding, Tier, Tiering
 
@@ -32,39 +33,39 @@ AccountStatus = Literal["open", "debits_frozen", "credits_frozen", "frozen", "cl
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One line of a transaction. `amount` is positive; the side gives the direction."""
 
-    account: str
+    account: forms.Account
     side: Side
-    amount: str
-    currency: str
+    amount: forms.Amount
+    currency: forms.Currency
 
 
 class Rate(msgspec.Struct, frozen=True):
     """For one major unit of `sell`, `numerator`/`denominator` major units of `buy`; digits as text."""
 
-    sell: str
-    buy: str
-    numerator: str
-    denominator: str
+    sell: forms.Currency
+    buy: forms.Currency
+    numerator: forms.Digits
+    denominator: forms.Digits
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="type", kw_only=True, omit_defaults=True):
     v: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)
     """By a factory, so that it is never left out as a default is."""
-    ledger: str
-    seq: int
-    recorded_at: str
+    ledger: forms.Ledger
+    seq: forms.Seq
+    recorded_at: forms.Moment
     actor: str
     """Who: a key's or user's id, never a name."""
-    request_id: str | None = None
+    request_id: forms.Uuid | None = None
     """A UUID that ties the event to the request's log lines."""
 
 
 class LedgerOpened(_Event, frozen=True, tag="ledger.opened", kw_only=True):
     """A set of books begins."""
 
-    currencies: list[str]
+    currencies: list[forms.Currency]
     time_zone: str
-    cut_off: str
+    cut_off: forms.WallTime
     """Local wall time HH:MM at which the business day ends."""
     calendar: str
     chart: str
@@ -74,24 +75,24 @@ class LedgerOpened(_Event, frozen=True, tag="ledger.opened", kw_only=True):
 class AccountOpened(_Event, frozen=True, tag="account.opened", kw_only=True):
     """An account exists from here on, with balance zero."""
 
-    account: str
-    currency: str
+    account: forms.Account
+    currency: forms.Currency
     account_class: AccountClass
     normal_side: Side
     custodial: bool
     """Customers' money (true) or our own; never mixed in a roll-up."""
     gl_code: str
-    owner: str | None = None
+    owner: forms.Party | None = None
     """Opaque party id."""
-    floor: str | None = None
+    floor: forms.Signed | None = None
     """Lowest balance on the normal side, minor units as text, may be negative; None is unlimited."""
-    ceiling: str | None = None
+    ceiling: forms.Signed | None = None
 
 
 class AccountChanged(_Event, frozen=True, tag="account.changed", kw_only=True):
     """An account was frozen, thawed or closed."""
 
-    account: str
+    account: forms.Account
     status: AccountStatus
     reason: str
     """A code, e.g. `compliance_hold`, `customer_request`."""
@@ -102,29 +103,29 @@ class TransactionPosted(_Event, frozen=True, tag="transaction.posted", kw_only=T
 
     kind: str
     """From the catalogue, e.g. `payroll`, `card_purchase`, `ach_credit`, `reversal`."""
-    effective_at: str
-    """When it counts, RFC 3339 UTC."""
-    effective_date: str
+    effective_at: forms.Moment
+    """When it counts."""
+    effective_date: forms.Day
     """The day of `effective_at` in the ledger's time zone."""
-    business_date: str
+    business_date: forms.Day
     """The banking day it belongs to: past the cut-off or on a holiday, the next one."""
     entries: list[Entry]
     context: Context
     metadata: dict[str, str] = {}
-    idempotency_digest: str
+    idempotency_digest: forms.Digest
     """SHA-256 of ledger and key: the key itself may hold anything and is never kept."""
-    value_date: str | None = None
+    value_date: forms.Day | None = None
     """The day for which the outside world imposed this, where the books of that day are closed: it
     counts from the first open day, `effective_at`."""
     rate: Rate | None = None
     """At which one currency was exchanged for the other."""
-    captures: int | None = None
+    captures: forms.Seq | None = None
     """`seq` of the hold from which this takes its amounts."""
     ends_hold: bool = False
     """What the capture leaves of the hold is released with it."""
-    corrects: int | None = None
+    corrects: forms.Seq | None = None
     """`seq` of the transaction whose booking this corrects; the original stays as it is (P5)."""
-    reverses: int | None = None
+    reverses: forms.Seq | None = None
     """`seq` of the transaction that this one reverses, wholly or in part."""
     imposed: bool = False
     """The outside world's doing (return, chargeback, bank fee): never refused (P4)."""
@@ -149,23 +150,23 @@ class HoldPlaced(_Event, frozen=True, tag="hold.placed", kw_only=True):
     """What a capture in full will post."""
     context: Context
     metadata: dict[str, str] = {}
-    idempotency_digest: str
-    expires_at: str | None = None
-    """From this moment on it can't be captured, RFC 3339 UTC; None: it never expires."""
+    idempotency_digest: forms.Digest
+    expires_at: forms.Moment | None = None
+    """From this moment on it can't be captured; None: it never expires."""
     batch: str | None = None
 
 
 class HoldReleased(_Event, frozen=True, tag="hold.released", kw_only=True):
     """What was left of a hold is available again."""
 
-    hold: int
+    hold: forms.Seq
     """`seq` of the hold."""
     cause: Literal["voided", "expired"]
     reason: str | None = None
     """A code, for what was voided."""
     entries: list[Entry]
     """What had been left."""
-    idempotency_digest: str | None = None
+    idempotency_digest: forms.Digest | None = None
     """None where the server's clock released it."""
     batch: str | None = None
 
@@ -176,27 +177,27 @@ class TrialLine(msgspec.Struct, frozen=True):
     gl_code: str
     account_class: AccountClass
     custodial: bool
-    currency: str
-    debits: str
-    credits: str
+    currency: forms.Currency
+    debits: forms.Sum
+    credits: forms.Sum
 
 
 class PeriodSoftClosed(_Event, frozen=True, tag="period.soft_closed", kw_only=True):
     """Up to this day, only corrections with a second person's approval are taken."""
 
-    through: str
+    through: forms.Day
     """The last day, as `effective_date` counts it."""
 
 
 class PeriodClosed(_Event, frozen=True, tag="period.closed", kw_only=True):
     """Up to this day, nothing is taken any more (P9)."""
 
-    through: str
+    through: forms.Day
     trial_balance: list[TrialLine]
     """Of all that counts up to that day."""
-    tree_size: int
+    tree_size: forms.Count
     """Events before this one."""
-    tree_root: str
+    tree_root: forms.Digest
     """Their Merkle root (RFC 6962), in hex."""
     checks: list[str]
     """Names of the checks that were made, and passed, in the commit of this event."""
@@ -205,7 +206,7 @@ class PeriodClosed(_Event, frozen=True, tag="period.closed", kw_only=True):
 class PeriodReopened(_Event, frozen=True, tag="period.reopened", kw_only=True):
     """From this day on corrections are taken again, as in a soft-closed period."""
 
-    since: str
+    since: forms.Day
     reason: str
     approval: str
     """Id of the approval row that this consumed: reopening takes two people (P12)."""
@@ -214,7 +215,7 @@ class PeriodReopened(_Event, frozen=True, tag="period.reopened", kw_only=True):
 class DayAttested(_Event, frozen=True, tag="day.attested", kw_only=True):
     """A day was attested (reconciled with the bank): it takes no more entries (P9)."""
 
-    day: str
+    day: forms.Day
     reference: str
     """What attests it, e.g. the id of a statement."""
 
@@ -222,9 +223,9 @@ class DayAttested(_Event, frozen=True, tag="day.attested", kw_only=True):
 class CurrencyDeclared(_Event, frozen=True, tag="currency.declared", kw_only=True):
     """The ledger keeps a currency of its own from here on."""
 
-    currency: str
+    currency: forms.OwnCurrency
     """Four or more signs, so never one of ISO 4217."""
-    exponent: int
+    exponent: forms.Exponent
     """Decimal places of its minor unit, 0 to 9."""
 
 
@@ -235,20 +236,20 @@ class RuleDeclared(_Event, frozen=True, tag="rule.declared", kw_only=True):
     """
 
     rule: str
-    version: int
+    version: forms.Number
     """1, 2, 3 ... of this rule."""
-    since: str
+    since: forms.Day
     """The first day on which it is in force."""
     kind: Literal["fee", "interest"]
-    currency: str
+    currency: forms.Currency
     tiers: list[Tier]
     """Ascending. Below the first one nothing is due."""
     tiering: Tiering = "graduated"
-    minimum: str | None = None
+    minimum: forms.Signed | None = None
     """Of a fee, minor units."""
-    maximum: str | None = None
+    maximum: forms.Signed | None = None
     rounding: Rounding = "half_even"
-    day_count: DayCount | None = None
+    day_count: Annotated[DayCount, forms.MAY_GROW] | None = None
     balances: Literal["positive", "negative"] = "positive"
     """Which balances bear interest: those on the account's normal side, or those on the other."""
     debit: list[Part]
@@ -262,8 +263,8 @@ class RuleWithdrawn(_Event, frozen=True, tag="rule.withdrawn", kw_only=True):
     """From a day on, a posting rule is in force no more."""
 
     rule: str
-    version: int
-    since: str
+    version: forms.Number
+    since: forms.Day
     approval: str | None = None
 
 
@@ -287,18 +288,18 @@ JournalEvent = (
 class _StreamEvent(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
     v: int = SCHEMA_VERSION
     stream: str
-    seq: int
-    recorded_at: str
+    seq: forms.Seq
+    recorded_at: forms.Moment
 
 
 class PartyRegistered(_StreamEvent, frozen=True, tag="party.registered", kw_only=True):
     """What others may know of a party: nothing personal. A later version replaces an earlier one."""
 
-    party: str
+    party: forms.Party
     kind: Literal["person", "business"]
-    country: str
+    country: forms.Country
     risk_tier: Literal["low", "medium", "high"]
-    version: int
+    version: forms.Number
     erased: bool = False
 
 
@@ -309,12 +310,12 @@ class StatementAccountRegistered(
 
     statement_account: str
     """Token of the bank's account number."""
-    ledger: str
-    account: str
+    ledger: forms.Ledger
+    account: forms.Account
     bank: str
-    purpose: Literal["fbo", "operating", "stated_balance"]
+    purpose: Annotated[Literal["fbo", "operating", "stated_balance"], forms.MAY_GROW]
     """`stated_balance`: a source that states a balance for an account, without lines."""
-    rounded_half_minor_per_entry: int = 0
+    rounded_half_minor_per_entry: forms.NoneOrOne = 0
     """1 where the ledger's amounts were rounded from a finer source: each entry may then differ by
     half a minor unit. 0 demands equality."""
 
@@ -326,13 +327,13 @@ class StatementReceived(_StreamEvent, frozen=True, tag="statement.received", kw_
     """Id of the statement in the vault's file store."""
     statement_account: str
     bank: str
-    statement_date: str
-    currency: str
-    opening_balance: str | None
+    statement_date: forms.Day
+    currency: forms.Currency
+    opening_balance: forms.Signed | None
     """Signed minor units as text; from our side: what the bank owes us is positive."""
-    closing_balance: str
-    line_count: int
-    format: Literal["bai2", "camt.053"]
+    closing_balance: forms.Signed
+    line_count: forms.Count
+    format: Annotated[Literal["bai2", "camt.053"], forms.MAY_GROW]
 
 
 class StatementLine(_StreamEvent, frozen=True, tag="statement.line", kw_only=True):
@@ -340,13 +341,13 @@ class StatementLine(_StreamEvent, frozen=True, tag="statement.line", kw_only=Tru
 
     statement: str
     statement_account: str
-    line_no: int
-    statement_date: str
-    value_date: str
+    line_no: forms.Number
+    statement_date: forms.Day
+    value_date: forms.Day
     side: Literal["credit", "debit"]
     """The bank's view of our account: credit is money in."""
-    amount: str
-    currency: str
+    amount: forms.Amount
+    currency: forms.Currency
     reference: str | None
     bank_code: str
     """BAI type code or ISO bank transaction code."""

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from ledger_service.contract import forms
+
 DayCount = Literal["ACT/360", "ACT/365F", "ACT/ACT", "30/360", "30U/360", "30E/360"]
 """Conventions of `domain.day_count`, with their sources there."""
 Tiering = Literal["graduated", "volume"]
@@ -17,20 +19,20 @@ Rounding = Literal["down", "half_up", "half_even"]
 class Tier(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a posting rule asks from an amount on; minor units as text."""
 
-    at_least: str = "0"
+    at_least: forms.Signed = "0"
     """The amount from which on this tier holds."""
-    rate: str = "0"
+    rate: forms.Decimal = "0"
     """Of the amount, a decimal: "0.029" is 2.9 %; of interest, a year's."""
-    fixed: str = "0"
+    fixed: forms.Signed = "0"
     """Beside the rate, for fees."""
 
 
 class Part(msgspec.Struct, frozen=True):
     """Who is debited or credited, and with which share of the whole."""
 
-    account: str
+    account: forms.AccountOrSubject
     """An account's id, or `{account}`: the one to which the rule is applied."""
-    weight: int
+    weight: forms.Number
     """The shares are to each other as the weights are."""
 
 
@@ -42,22 +44,22 @@ class Applied(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     rule: str
-    version: int
-    account: str
+    version: forms.Number
+    account: forms.Account
     """To which the rule was applied."""
-    of_amount: str | None = None
+    of_amount: forms.Signed | None = None
     """Of what a fee was taken."""
-    first_day: str | None = None
+    first_day: forms.Day | None = None
     """The days whose interest this accrues, with the last one."""
-    last_day: str | None = None
-    interest: str | None = None
+    last_day: forms.Day | None = None
+    interest: forms.Ratio | None = None
     """Of those days, exactly."""
-    true_up: str | None = None
+    true_up: forms.Ratio | None = None
     """Ratio: what entries known since the last accrual change in the interest of the days before it;
     None: accrued before this was made up for."""
-    period_start: str | None = None
+    period_start: forms.Day | None = None
     """The day from which interest accrues that is not capitalized yet."""
-    accrued: str | None = None
+    accrued: forms.Signed | None = None
     """Whole minor units posted since then, and not capitalized; negative where more was taken back."""
-    carried: str | None = None
+    carried: forms.Ratio | None = None
     """Ratio: what has accrued beyond `accrued`; negative where `accrued` was rounded up."""

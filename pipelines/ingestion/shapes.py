@@ -18,16 +18,9 @@ import msgspec
 from msgspec import inspect
 
 from ledger_service.contract.events import SCHEMA_VERSION, JournalEvent, StreamEvent
+from ledger_service.contract.forms import AMOUNT, DAY, MOMENT, RATIO, SIGNED
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-AMOUNT = "^[1-9][0-9]{0,18}$"
-SIGNED = "^(0|-?[1-9][0-9]{0,18})$"
-RATIO = "^-?[0-9]+/[1-9][0-9]*$"
-_BALANCES = frozenset({"floor", "ceiling", "opening_balance", "closing_balance"})
-_OF_RULES = frozenset({"minimum", "maximum", "at_least", "fixed", "of_amount", "accrued"})
-_SIGNED_FIELDS = _BALANCES | _OF_RULES
-_DAYS = frozenset({"through", "since", "day", "first_day", "last_day", "period_start"})
-_RATIOS = frozenset({"interest", "true_up", "carried"})
 
 _JSON_TYPES: dict[type[inspect.Type], tuple[str, ...]] = {
     inspect.StrType: ("VARCHAR",),
@@ -60,6 +53,8 @@ class Field:
     kinds: tuple[inspect.Type, ...]
     """More than one where it may be null."""
     required: bool
+    pattern: str | None = None
+    """Of its form (`contract.forms`), where it has one."""
 
     @property
     def name(self) -> str:
@@ -98,10 +93,10 @@ def fields(event: Event) -> tuple[Field, ...]:
 
 def _fields(struct: Any, path: tuple[str, ...], *, required: bool) -> Iterator[Field]:
     for field in inspect.type_info(struct).fields:  # type: ignore[attr-defined]
-        kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+        kinds, pattern = _kinds(field.type)
         # Our own encoder leaves a field out only where the struct says so (Context); there, and
         # where a reader of an older event would have to, a default stands for what is missing.
-        one = Field((*path, field.encode_name), tuple(kinds), required and field.required)
+        one = Field((*path, field.encode_name), kinds, required and field.required, pattern)
         yield one
         if isinstance(one.kind, inspect.StructType):
             yield from _fields(one.kind.cls, one.path, required=one.required)
@@ -109,6 +104,21 @@ def _fields(struct: Any, path: tuple[str, ...], *, required: bool) -> Iterator[F
             one.kind.item_type, inspect.StructType
         ):
             yield from _fields(one.kind.item_type.cls, (*one.path, "*"), required=True)
+
+
+def _kinds(declared: inspect.Type) -> tuple[tuple[inspect.Type, ...], str | None]:
+    """What a field may be, without what is written beside its type, and the pattern from there."""
+    written = declared.types if isinstance(declared, inspect.UnionType) else (declared,)
+    patterns = [
+        (kind.extra_json_schema or {}).get("pattern")
+        for kind in written
+        if isinstance(kind, inspect.Metadata)
+    ]
+    return tuple(_bare(kind) for kind in written), next(iter(patterns), None)
+
+
+def _bare(kind: inspect.Type) -> inspect.Type:
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
 def column_shape(event: Event) -> str:
@@ -119,13 +129,14 @@ def column_shape(event: Event) -> str:
 def _shape(struct: Any) -> dict[str, Any]:
     shape: dict[str, Any] = {}
     for field in inspect.type_info(struct).fields:  # type: ignore[attr-defined]
-        kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+        kinds, _ = _kinds(field.type)
         kind = next(k for k in kinds if not isinstance(k, inspect.NoneType))
         shape[field.encode_name] = _column(kind)
     return shape
 
 
 def _column(kind: inspect.Type) -> Any:
+    kind = _bare(kind)
     if isinstance(kind, inspect.StructType):
         return _shape(kind.cls)
     if isinstance(kind, inspect.ListType):
@@ -163,7 +174,7 @@ def type_violation(event: Event) -> str:
             # No list of the contract may be empty: no currencies, no entries.
             empty = f"json_array_length(doc, '{field.json_path}') = 0"
             whens.append((empty, f"bad_field: {field.name}"))
-            if isinstance(field.kind.item_type, inspect.StrType):
+            if isinstance(_bare(field.kind.item_type), inspect.StrType):
                 values = f"list_distinct(json_type(doc, '{field.json_path}[*]'))"
                 whens.append((f"{values} <> ['VARCHAR']", f"bad_field: {field.name}"))
     whens += [_items_violation(field) for field in fields(event) if "*" in field.path]
@@ -213,21 +224,19 @@ def value_violation(event: Event, source_field: str) -> str:
 
 
 def _wrong_values(field: Field, value: str) -> Iterator[str]:
-    name = field.path[-1]
     if isinstance(field.kind, inspect.LiteralType):
         allowed = ", ".join(f"'{literal}'" for literal in field.kind.values)
         yield f"{value} not in ({allowed})"
-    elif name == "amount" or name in _SIGNED_FIELDS:
-        pattern = AMOUNT if name == "amount" else SIGNED
-        yield f"not regexp_matches({value}, '{pattern}')"
+    elif field.pattern in (AMOUNT, SIGNED):
+        yield f"not regexp_matches({value}, '{field.pattern}')"
         yield f"{value} is not null and try_cast({value} as bigint) is null"
-    elif name in _RATIOS:
+    elif field.pattern == RATIO:
         yield f"not regexp_matches({value}, '{RATIO}')"
-    elif name.endswith("_at"):
+    elif field.pattern == MOMENT:
         yield f"{value} is not null and try_strptime({value}, '{TIME_FORMAT}') is null"
         yield f"length({value}) <> 27"
-    elif name.endswith("_date") or name in _DAYS:
-        yield f"not regexp_matches({value}, '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}$')"
+    elif field.pattern == DAY:
+        yield f"not regexp_matches({value}, '{DAY}')"
         yield f"{value} is not null and try_cast({value} as date) is null"
 
 
