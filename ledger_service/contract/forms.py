@@ -34,8 +34,8 @@ def _text(pattern: str, description: str, **more: object) -> Meta:
     return Meta(extra_json_schema={"pattern": pattern, **more}, description=description)
 
 
-def _whole(least: int, most: int = MAX_INTEGER) -> Meta:
-    return Meta(extra_json_schema={"minimum": least, "maximum": most})
+def _whole(least: int, most: int = MAX_INTEGER, description: str | None = None) -> Meta:
+    return Meta(extra_json_schema={"minimum": least, "maximum": most}, description=description)
 
 
 MAY_GROW = Meta(extra_json_schema={"x-may-grow": True})
@@ -88,7 +88,9 @@ Currency = Annotated[
 ]
 OwnCurrency = Annotated[str, _text(f"^{OWN_CURRENCY}$", "A currency that the ledger declared.")]
 Country = Annotated[str, _text("^[A-Z]{2}$", "ISO 3166-1 alpha-2.")]
-Seq = Annotated[int, _whole(1)]
+Seq = Annotated[
+    int, _whole(1, description="Position in its ledger's journal or its stream: gapless, from 1.")
+]
 Count = Annotated[int, _whole(0)]
 Number = Annotated[int, _whole(1)]
 Exponent = Annotated[int, _whole(0, MAX_EXPONENT)]
