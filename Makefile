@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-demo lock docs pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-demo lock docs contract pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -111,6 +111,10 @@ lock: install  ## Resolve the dependencies anew into requirements.lock
 
 docs: install  ## Build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict --site-dir build/docs
+
+contract: install  ## Write the schemas of the events into docs/contract (RELEASE=1: and as the released ones)
+	@tally contract check docs/contract/released && tally contract write docs/contract
+	@$(if $(RELEASE),tally contract write docs/contract/released)
 
 clean:  ## Remove the environment and what was built (the home with its data stays)
 	@rm -rf $(VENV) build ledger_service/*/*.so

@@ -6,7 +6,7 @@ AsyncAPI's own dialect of JSON Schema (draft 07) shares with draft 2020-12.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from ledger_service.contract import schemas, topics
 from ledger_service.contract.events import SCHEMA_VERSION
@@ -168,12 +168,12 @@ def _payloads() -> Schema:
 def _moved(node: Any) -> Any:
     """A node whose references lead to `components`."""
     if isinstance(node, list):
-        return [_moved(one) for one in node]
+        return [_moved(one) for one in cast("list[Any]", node)]
     if not isinstance(node, dict):
         return node
     return {
         name: value.replace("#/$defs/", "#/components/schemas/")
         if name == "$ref"
         else _moved(value)
-        for name, value in node.items()
+        for name, value in cast("Schema", node).items()
     }

@@ -12,7 +12,7 @@ import ast
 import functools
 import inspect
 import sys
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -98,10 +98,10 @@ def _completed(struct: Event, schema: Schema) -> Schema:
 def _plain(node: Any) -> Any:
     """A node with the type of its words named, and lists that are never empty."""
     if isinstance(node, list):
-        return [_plain(one) for one in node]
+        return [_plain(one) for one in cast("list[Any]", node)]
     if not isinstance(node, dict):
         return node
-    plain = {name: _plain(value) for name, value in node.items()}
+    plain = {name: _plain(value) for name, value in cast("Schema", node).items()}
     if isinstance(plain.get("enum"), list):
         plain = {"type": "string", **plain}
     if plain.get("type") == "array":

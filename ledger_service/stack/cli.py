@@ -41,6 +41,7 @@ HELP = {
     "export": "Write a whole ledger as files, to leave with.",
     "import": "Bring an exported ledger in, where it is empty.",
     "pack": "Write an auditor's pack of events and proofs.",
+    "contract": "Schemas of the events, and whether they keep what was released.",
 }
 """Short help without importing the rooms."""
 
