@@ -13,7 +13,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
+from jsonschema import Draft202012Validator
 from playwright.sync_api import Browser, Page, expect
 
 from ledger_service.stack.demo import acts, published
@@ -149,6 +151,23 @@ def test_posting_the_same_traffic_again_changes_no_mart(house: Home, tmp_path: P
     published.wait_until_published(house, auditor, 60)
     assert (published.content(house), published.heads(auditor)) == before
     assert start <= key["start"]
+
+
+def test_what_was_published_is_as_the_published_contract_says(house: Home) -> None:
+    """Of every type that the house made, some hundreds of its records against the schema."""
+    schema = json.loads((ROOT / "docs" / "contract" / "events.schema.json").read_text())
+    landed = f"{house / 'landing' / 'raw'}/*/*.parquet"
+    rows = duckdb.sql(
+        f"select bytes from read_parquet('{landed}') "
+        "qualify row_number() over (partition by type order by hash(bytes)) <= 300"
+    ).fetchall()
+    types = set()
+    for (raw,) in rows:
+        event = json.loads(raw)
+        types.add(event["type"])
+        one = {"$ref": f"#/$defs/{event['type']}", "$defs": schema["$defs"]}
+        Draft202012Validator(one).validate(event)
+    assert types >= {"transaction.posted", "account.opened", "party.registered", "statement.line"}
 
 
 def test_a_person_stays_in_the_vault(house: Home) -> None:
