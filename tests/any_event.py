@@ -42,7 +42,7 @@ def _value(kind: Any, form: dict[str, Any] | None = None) -> st.SearchStrategy[A
         inspect.DictType: lambda: st.dictionaries(_OPEN, _value(kind.value_type), max_size=3),
         inspect.StructType: lambda: _struct(kind.cls),
         inspect.LiteralType: lambda: st.sampled_from(kind.values),
-        inspect.IntType: lambda: st.integers(form["minimum"], form["maximum"]),
+        inspect.IntType: lambda: st.integers(*map((form or {}).get, ("minimum", "maximum"))),
         inspect.BoolType: st.booleans,
         inspect.NoneType: st.none,
         inspect.StrType: lambda: _text(form or {}),
