@@ -33,12 +33,11 @@ def make_landing_views(connection: duckdb.DuckDBPyConnection, landing: Landing) 
     connection.execute("create schema if not exists landing")
     for table in TABLES:
         files = [str(landing.root / file.path) for file in manifest.typed_files(table.name)]
-        # By name: a file that was written before a column existed has NULL there.
-        query = (
-            f"select * from read_parquet({files!r}, union_by_name = true)"
-            if files
-            else _nothing(table)
-        )
+        query = _nothing(table)
+        if files:
+            # By name: a file that was written before a column existed has NULL there, though all were.
+            landed = f"select * from read_parquet({files!r}, union_by_name = true)"
+            query = f"{query} union all by name {landed}"
         connection.execute(f"create or replace view landing.{table.name} as {query}")
 
 

@@ -117,7 +117,9 @@ def test_every_event_type_lands_typed(landing, convert):
     assert rows(landing, "statements", "seq, opening_balance, closing_balance") == [(2, 0, 480)]
     assert [row[0] for row in rows(landing, "accounts", "status")] == ["open"] * 7
     first = len(history) - 7
-    assert rows(landing, "transactions", "seq, captures_seq")[-1] == (first + 1, first)
+    captures = rows(landing, "transactions", "seq, captures_seq, ends_hold")
+    assert captures[-1] == (first + 1, first, True)
+    assert not any(ends for _, _, ends in captures[:-1])
     assert rows(landing, "holds", "seq, hold_seq, cause, expires_at::varchar") == [
         (first, first, None, "2026-07-08 12:00:00"),
         (first + 2, first + 2, None, None),

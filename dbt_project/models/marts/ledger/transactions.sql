@@ -15,7 +15,20 @@ with arrived as (
         counterparty,
         counterparty_country,
         conductor,
+        value_date,
         reverses_seq,
+        corrects_seq,
+        captures_seq,
+        rate_sell,
+        rate_buy,
+        rate_numerator,
+        rate_denominator,
+        applied_rule,
+        applied_version,
+        applied_account,
+        applied_of_amount,
+        applied_first_day,
+        applied_last_day,
         imposed,
         approval,
         actor,
@@ -38,9 +51,13 @@ reversed as (
 {% set columns = [
     'ledger', 'seq', 'kind', 'channel', 'effective_at', 'effective_date', 'business_date',
     'recorded_at', 'recorded_date', 'rail_reference', 'counterparty', 'counterparty_country',
-    'conductor', 'reverses_seq',
+    'conductor', 'value_date', 'reverses_seq',
 ] %}
-{% set further_columns = ['imposed', 'approval', 'actor', 'entry_count'] %}
+{% set further_columns = [
+    'corrects_seq', 'captures_seq', 'rate_sell', 'rate_buy', 'rate_numerator', 'rate_denominator',
+    'applied_rule', 'applied_version', 'applied_account', 'applied_of_amount', 'applied_first_day',
+    'applied_last_day', 'imposed', 'approval', 'actor', 'entry_count',
+] %}
 select
     {% for column in columns %}arrived.{{ column }},
     {% endfor %}
