@@ -11,6 +11,7 @@ import httpx
 from ledger_service.contract import environment
 
 TIMEOUT_S = 30.0
+HOLDS_PAGE = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,19 @@ class LedgerApi:
         response = self._client.get(path, params={"at_seq": at_seq})
         response.raise_for_status()
         return response.json()["lines"]
+
+    def holds(
+        self, ledger: str, *, state: str | None = None, before: int | None = None
+    ) -> tuple[list[dict[str, Any]], int | None]:
+        """A page of holds as they stand now, newest first, and the `before` of the next page."""
+        asked = {"state": state, "before": before, "limit": HOLDS_PAGE}
+        response = self._client.get(
+            f"/v1/ledgers/{ledger}/holds",
+            params={name: value for name, value in asked.items() if value is not None},
+        )
+        response.raise_for_status()
+        page = response.json()
+        return page["holds"], page["next_before"]
 
     def latest_checkpoint(self, ledger: str) -> Checkpoint | None:
         """The newest checkpoint; None before the first. Errors: ValueError for a bad note."""

@@ -23,9 +23,11 @@ CHECKED: dict[str, dg.AssetKey] = {
     "transactions_balance": _mart("entries"),
     "balances_equal_entries": _mart("account_balances_current"),
     "trial_balance_balances": _mart("trial_balance_daily"),
+    "pending_equals_open_holds": _mart("account_balances_current"),
     "places_known": _mart("entries"),
     "two_roads_balances": _mart("account_balances_current"),
     "two_roads_trial_balance": _mart("trial_balance_daily"),
+    "two_roads_holds": _mart("holds"),
     # On the mart that says how far all of them are: publication waits for marts, not for landings.
     "landing_without_gaps": _mart("build"),
     "quarantine_empty": _mart("build"),

@@ -8,7 +8,7 @@ from ledger_service.contract.snapshots import CheckResult
 from pipelines.publication.snapshot import Outcome
 
 _WITH_PLACES = (
-    "accounts", "entries", "statement_lines", "reconciliation_days", "reconciliation_breaks",
+    "accounts", "entries", "hold_legs", "statement_lines", "reconciliation_days", "reconciliation_breaks",
 )  # fmt: skip
 """Marts that look up the places of a currency; balances follow from them."""
 
@@ -53,6 +53,20 @@ _IDENTITIES = {
         from last_day
         group by ledger, currency
         having sum(closing_debits) <> sum(closing_credits)
+    """,
+    "pending_equals_open_holds": """
+        with summed as (
+            select ledger, currency, sum(pending) as total
+            from marts.holds where state = 'open' group by ledger, currency
+        ),
+        of_accounts as (
+            select ledger, currency, sum(pending_debits) as debits, sum(pending_credits) as credits
+            from marts.account_balances_current group by ledger, currency
+        )
+        select ledger || ' ' || currency, coalesce(total, 0),
+            coalesce(debits, 0) || '/' || coalesce(credits, 0)
+        from of_accounts full join summed using (ledger, currency)
+        where coalesce(total, 0) <> coalesce(debits, 0) or coalesce(total, 0) <> coalesce(credits, 0)
     """,
     "places_known": " union ".join(
         f"select ledger || ' ' || currency || ' in {mart}', 'places', 'none' "

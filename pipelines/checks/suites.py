@@ -83,6 +83,38 @@ SUITES = (
         ),
     ),
     Suite(
+        "holds",
+        "general",
+        "select ledger, seq, kind, channel, currency, exponent, state, capture_count, "
+        "cast(placed as bigint) as placed, cast(pending as bigint) as pending "
+        f"from marts.holds order by last_seq desc, ledger limit {WINDOW_ROWS}",
+        (
+            *_never_null("ledger", "seq", "kind", "currency", "placed", "pending"),
+            _unique("ledger", "seq"),
+            _one_of("state", ["open", "captured", "voided", "expired"]),
+            _one_of("channel", ["ach", "wire", "instant", "card", "cash", "check", "internal"]),
+            ("ExpectColumnValuesToMatchRegex", {"column": "currency", "regex": _CURRENCY}),
+            _between("placed", 1),
+            _between("pending", 0),
+            _between("capture_count", 0),
+        ),
+    ),
+    Suite(
+        "fee_revenue_daily",
+        "general",
+        "select ledger, revenue_date, currency, exponent, kind, rule, transaction_count, "
+        "cast(charged as bigint) as charged, cast(taken_back as bigint) as taken_back "
+        f"from marts.fee_revenue_daily order by last_seq desc, ledger limit {WINDOW_ROWS}",
+        (
+            *_never_null("ledger", "revenue_date", "currency", "kind", "rule"),
+            _unique("ledger", "revenue_date", "currency", "kind", "rule"),
+            ("ExpectColumnValuesToMatchRegex", {"column": "currency", "regex": _CURRENCY}),
+            _between("charged", 0),
+            _between("taken_back", 0),
+            _between("transaction_count", 1),
+        ),
+    ),
+    Suite(
         "reconciliation_days",
         "general",
         "select statement_account, statement_date, ledger, status, open_breaks, currency "

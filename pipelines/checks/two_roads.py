@@ -7,8 +7,9 @@ A ledger that can't be asked is a failed check, not a skipped one.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import httpx
@@ -50,11 +51,12 @@ _TRIAL_BALANCE = """
 def check_two_roads(
     connection: duckdb.DuckDBPyConnection, api: LedgerApi, as_of: Mapping[str, int]
 ) -> list[Outcome]:
-    """Balances and trial balance of every ledger in `as_of`; both block publication."""
+    """Balances, trial balance and open holds of every ledger in `as_of`; all block publication."""
     ledgers = {name: seq for name, seq in as_of.items() if name not in topics.STREAMS}
     roads = {
         "two_roads_balances": compare_balances,
         "two_roads_trial_balance": compare_trial_balance,
+        "two_roads_holds": compare_holds,
     }
     outcomes = []
     for name, compare in roads.items():
@@ -114,3 +116,53 @@ def compare_trial_balance(
         for key in sorted(theirs.keys() | ours.keys())
         if theirs.get(key, (0, 0)) != ours.get(key, (0, 0))
     ][:3]
+
+
+def compare_holds(
+    connection: duckdb.DuckDBPyConnection, api: LedgerApi, ledger: str, seq: int
+) -> _Problems:
+    """Holds of which something else is pending; what accounts have pending is the sum of these.
+
+    The ledger tells holds as they stand now. One that changed after `seq` had at least as much left
+    at `seq`, and only one that changed since may have ended; all others are as they were.
+    """
+    rows = connection.execute(
+        "select seq, pending from marts.holds where ledger = $1 and state = 'open'", [ledger]
+    ).fetchall()
+    ours = {int(hold): int(pending) for hold, pending in rows}
+    open_now = {hold["seq"]: hold for hold in _open_holds(api, ledger) if hold["seq"] <= seq}
+    problems = []
+    for number, hold in sorted(open_now.items()):
+        left, pending = int(hold["left"]), ours.get(number, 0)
+        if pending < left or (pending > left and hold["changed_by"] <= seq):
+            problems.append(f"hold {number}: ledger {left}, mart {pending}")
+    ended = sorted(ours.keys() - open_now.keys(), reverse=True)
+    problems += _ended_too_early(api, ledger, seq, ended)
+    return problems[:3]
+
+
+def _open_holds(api: LedgerApi, ledger: str) -> Iterator[dict[str, Any]]:
+    before = None
+    while True:
+        page, before = api.holds(ledger, state="open", before=before)
+        yield from page
+        if before is None:
+            return
+
+
+def _ended_too_early(api: LedgerApi, ledger: str, seq: int, ended: list[int]) -> _Problems:
+    """Of holds that are open in the mart and not in the ledger: those that had ended by `seq`."""
+    problems = []
+    waiting = list(ended)
+    while waiting:
+        page, _ = api.holds(ledger, before=waiting[0] + 1)
+        changed = {hold["seq"]: hold["changed_by"] for hold in page}
+        lowest = min(changed, default=0)
+        looked_at = [number for number in waiting if number >= lowest]
+        problems += [
+            f"hold {number}: open in the mart alone"
+            for number in looked_at
+            if changed.get(number, 0) <= seq
+        ]
+        waiting = [number for number in waiting if number < lowest]
+    return problems

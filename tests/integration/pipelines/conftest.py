@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from ledger_service.contract import topics
@@ -66,7 +67,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(kafka) -> Iterator[World]:
-    """A ledger of two days, with statements of which one line is a break, and its marts."""
+    """A ledger of two days, with holds and statements of which one line is a break, and its marts."""
     # The session's home: other tests that read the dbt project find it parsed there.
     places = Places.from_settings()
     writer, oracle = TopicWriter(kafka), LedgerOracle()
@@ -78,6 +79,13 @@ def world(kafka) -> Iterator[World]:
     for name in names:
         writer.create(name)
     history = ledger_events.history(LEDGER, 60)
+    held = ledger_events.holds_and_periods(LEDGER, len(history) + 1)
+    history += held
+    # Three that stay open, so that there are pages of them.
+    history += [
+        msgspec.structs.replace(held[2], seq=len(history) + n, idempotency_digest=f"{n:064x}")
+        for n in (1, 2, 3)
+    ]
     oracle.events[LEDGER] = list(history)
     writer.write_events(history)
     writer.write_events(ledger_events.parties(3))

@@ -16,6 +16,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from ledger_service.contract import topics
 from ledger_service.contract.events import (
     AccountOpened,
+    Entry,
+    HoldPlaced,
+    HoldReleased,
     JournalEvent,
     StreamEvent,
     TransactionPosted,
@@ -90,8 +93,43 @@ class LedgerOracle:
             for key, (one, other) in sums.items()
         ]
 
+    def holds(self, ledger: str) -> list[dict]:
+        """All of them as they stand now, newest first."""
+        found: dict[int, dict] = {}
+        for event in self.events[ledger]:
+            if isinstance(event, HoldPlaced):
+                found[event.seq] = {
+                    "seq": event.seq,
+                    "state": "open",
+                    "left": _debits(event.entries),
+                }
+            elif isinstance(event, HoldReleased):
+                found[event.hold] |= {"state": event.cause, "left": 0}
+            elif isinstance(event, TransactionPosted) and event.captures:
+                hold = found[event.captures]
+                hold["left"] -= _debits(event.entries)
+                if event.ends_hold:
+                    hold |= {"state": "captured", "left": 0}
+            named = getattr(event, "hold", None) or getattr(event, "captures", None) or event.seq
+            if named in found:
+                found[named]["changed_by"] = event.seq
+        return sorted(found.values(), key=lambda hold: -hold["seq"])
+
+    def page_of_holds(self, ledger: str, query: dict) -> dict:
+        """Two at a time, so that there are pages."""
+        before, state = int(query.get("before", [2**63])[0]), query.get("state")
+        fitting = [
+            {**hold, "left": str(hold["left"])}
+            for hold in self.holds(ledger)
+            if hold["seq"] < before and (not state or hold["state"] == state[0])
+        ]
+        more = fitting[1]["seq"] if len(fitting) > 2 else None
+        return {"holds": fitting[:2], "next_before": more}
+
     def answer(self, path: str, query: dict) -> str:
         ledger, what = path.split("/")[3:5]
+        if what == "holds":
+            return json.dumps(self.page_of_holds(ledger, query))
         if what == "checkpoints":
             return f"tallystick.local/{ledger}\n{len(self.events[ledger])}\ncm9vdA==\n\n— sig\n"
         at_seq = int(query["at_seq"][0])
@@ -126,3 +164,7 @@ class LedgerOracle:
             yield self
         finally:
             server.shutdown()
+
+
+def _debits(entries: Sequence[Entry]) -> int:
+    return sum(int(entry.amount) for entry in entries if entry.side == "debit")

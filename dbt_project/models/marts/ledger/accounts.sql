@@ -8,6 +8,8 @@ with opened as (
         custodial,
         gl_code,
         owner,
+        floor,
+        ceiling,
         recorded_at,
         seq
     from {{ ref('stg_accounts') }}
@@ -34,6 +36,8 @@ select
     opened.custodial,
     opened.gl_code,
     opened.owner,
+    opened.floor,
+    opened.ceiling,
     changes.status,
     opened.recorded_at as opened_at,
     opened.seq as opened_seq,

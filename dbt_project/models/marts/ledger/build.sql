@@ -18,6 +18,18 @@ with seen as (
     group by ledger
     union all
     select
+        ledger as ledger_or_stream,
+        max(last_seq) as as_of_seq
+    from {{ ref('holds') }}
+    group by ledger
+    union all
+    select
+        ledger as ledger_or_stream,
+        max(seq) as as_of_seq
+    from {{ ref('stg_periods') }}
+    group by ledger
+    union all
+    select
         stream as ledger_or_stream,
         max(seq) as as_of_seq
     from {{ ref('stg_parties') }}
