@@ -50,6 +50,15 @@
     isodow({{ date }})
 {%- endmacro %}
 
+{# The first day of a date's month. #}
+{% macro month_start(date) -%}
+    {{ return(adapter.dispatch('month_start', 'tallystick')(date)) }}
+{%- endmacro %}
+
+{% macro default__month_start(date) -%}
+    cast(date_trunc('month', {{ date }}) as date)
+{%- endmacro %}
+
 {# Every day from the first up to, not including, the one past the last, as `date_day`. #}
 {% macro every_day(first, past) -%}
     {{ dbt.date_spine('day', "cast('" ~ first ~ "' as date)", "cast('" ~ past ~ "' as date)") }}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import random
 
-from tests.integration.dbt.warehouse import Facts
+from ledger_service.contract.events import Entry
+from ledger_service.domain import legs
+from tests.integration.dbt.warehouse import Facts, Leg
 
 START = dt.date(2026, 3, 2)
 """A Monday."""
@@ -196,6 +198,86 @@ def everything_in(name: str, currency: str, places: int | None) -> Facts:
     facts.receive(
         at(0), someone, 1_000_001, channel="cash", kind="cash_deposit", rail_reference="agreed"
     )
+    fees, payer = facts.account("income:fees"), facts.account("customer:2:wallet")
+    facts.post(at(0), [(payer, "debit", 5), (fees, "credit", 5)], kind="fee")
+    facts.hold(None, [(payer, "debit", 7), (fees, "credit", 7)])
     facts.statement(token, at(0).date(), 1_000_008, [(1_000_001, "agreed"), (7, "unknown")])
     facts.statement(stated, at(0).date(), 1_000_003)
     return facts
+
+
+def held(name: str, seed: int) -> Facts:
+    """Holds captured in parts, voided and expired; fees by rule and by hand, some reversed; interest;
+    periods closed and reopened. Out of order in time, over four months.
+    """
+    dice = random.Random(seed)
+    facts = Facts(name)
+    fees, clearing = facts.account("income:fees"), facts.account("clearing:card")
+    loans = facts.account("receivable:loans")
+    facts.account("bank:fbo")
+    customers = [facts.account(f"customer:{n}:wallet", owner=f"p{n // 2}") for n in range(5)]
+    facts.account("receivable:p1", owner="p1")
+    left: dict[int, legs.Left] = {}
+    charged: list[int] = []
+    for day in sorted(dice.randrange(110) for _ in range(150)):
+        moment = at(max(0, day - dice.choice([0, 0, 0, 40])), dice.randrange(24))
+        customer = dice.choice(customers)
+        match dice.randrange(9):
+            case 0 | 1:
+                amount = dice.randrange(50, 5_000)
+                placed = [Entry(customer, "debit", str(amount), "USD"),
+                          Entry(clearing, "credit", str(amount - 2), "USD"),
+                          Entry(fees, "credit", "2", "USD")]  # fmt: skip
+                expires = dice.choice([None, moment + dt.timedelta(days=7)])
+                left[facts.hold(expires, _legs(placed))] = legs.left_of(placed)
+            case 2 | 3 | 4 if left:
+                hold = dice.choice(list(left))
+                rest = legs.total(left[hold])
+                part = dice.choice([rest, rest, (rest + 2) // 3, 1])
+                taken = legs.part(left[hold], part)
+                for entry in taken:
+                    left[hold][entry.account, entry.side, entry.currency] -= int(entry.amount)
+                ends = part == rest or dice.random() < 0.3
+                facts.capture(moment, hold, _legs(taken), ends=ends)
+                if ends:
+                    del left[hold]
+            case 5 if left:
+                hold = dice.choice(list(left))
+                cause = dice.choice(["voided", "expired"])
+                facts.release(hold, _legs(legs.part(left.pop(hold), None)), cause)
+            case 6:
+                amount = dice.randrange(1, 900)
+                rule = dice.choice([{}, {"applied_rule": "card", "applied_version": 1,
+                                         "applied_account": customer,
+                                         "applied_of_amount": amount * 10}])  # fmt: skip
+                sides = [(customer, "debit", amount), (fees, "credit", amount)]
+                charged.append(facts.post(moment, sides, kind="fee", **rule))
+            case 7 if charged:
+                seq = charged.pop(dice.randrange(len(charged)))
+                amount = next(r["amount"] for r in facts.rows["entries"] if r["seq"] == seq)
+                facts.reverse(moment, seq, dice.choice([None, (amount + 1) // 2]))
+            case 8:
+                lent = [(dice.choice([loans, "receivable:p1"]), "debit", 40), (fees, "credit", 40)]
+                facts.post(moment, lent, kind="interest", applied_rule="loan", applied_version=1)
+            case _:
+                facts.receive(moment, customer, dice.randrange(1, 90_000))
+        if day % 9 == 0:
+            _of_periods(facts, at(day).date(), dice)
+    return facts
+
+
+def _legs(entries: list[Entry]) -> list[Leg]:
+    return [(entry.account, entry.side, int(entry.amount)) for entry in entries]
+
+
+def _of_periods(facts: Facts, day: dt.date, dice: random.Random) -> None:
+    match dice.randrange(4):
+        case 0:
+            facts.period("period.soft_closed", day)
+        case 1:
+            facts.period("period.closed", day, tree_root="ab" * 32)
+        case 2:
+            since = day - dt.timedelta(days=dice.randrange(20))
+            facts.period("period.reopened", since, reason="late_invoice", approval="apr_1")
+        case 3:
+            facts.period("day.attested", day, reference="stm_1")

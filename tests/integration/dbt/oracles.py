@@ -1,4 +1,5 @@
-"""The monitoring rules once more, the slow and obvious way: loops over lists, no windows, no SQL.
+"""Marts and monitoring rules once more, the slow and obvious way: loops over lists, no windows, no
+SQL.
 
 Each rule gives a set of findings (rule, subject, evidence), the evidence being the set of
 (seq, entry_no, role, amount). Parameters are those of the seed `rule_parameters`, version 1.
@@ -11,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from ledger_service.contract import events
+from ledger_service.domain.period import PeriodEvent, Periods
 from tests.integration.dbt.warehouse import Facts
 
 DAY = dt.timedelta(days=1)
@@ -226,3 +229,135 @@ def fan_in(facts: Facts) -> set[Finding]:
 
 
 RULES = (ctr_aggregation, structuring, rapid_movement, fan_in)
+
+
+# --- the ledger's marts -------------------------------------------------------------------------
+
+
+def holds(facts: Facts) -> dict[int, tuple[Any, ...]]:
+    """Of each hold: state, end, captures, placed, captured, released, pending, last change."""
+    found: dict[int, list[Any]] = {}
+    for seq, hold, (what, ends, debits) in _of_holds(facts):
+        if what == "hold.placed":
+            found[hold] = ["open", None, 0, debits, 0, 0, debits, seq]
+            continue
+        state = found[hold]
+        if what == "captured":
+            state[2] += 1
+            state[4] += debits
+        if ends:
+            state[0], state[1] = what, seq
+            state[5] = state[3] - state[4]
+        state[6] = state[3] - state[4] - state[5]
+        state[7] = seq
+    return {hold: tuple(state) for hold, state in found.items()}
+
+
+def _of_holds(facts: Facts) -> list[tuple[int, int, tuple[str, bool, int]]]:
+    debits: dict[int, int] = defaultdict(int)
+    for row in facts.rows["entries"] + facts.rows["hold_entries"]:
+        debits[row["seq"]] += row["amount"] if row["side"] == "debit" else 0
+    steps = [
+        (row["seq"], row["hold_seq"],
+         (row.get("cause") or row["event_type"], bool(row.get("cause")), debits[row["seq"]]))
+        for row in facts.rows["holds"]
+    ] + [
+        (row["seq"], row["captures_seq"], ("captured", row["ends_hold"], debits[row["seq"]]))
+        for row in facts.rows["transactions"] if row.get("captures_seq")
+    ]  # fmt: skip
+    return sorted(steps)
+
+
+def pending(facts: Facts) -> dict[str, tuple[int, int]]:
+    """What open holds will still debit and credit on each account."""
+    taken = {row["seq"]: row["captures_seq"] for row in facts.rows["transactions"]
+             if row.get("captures_seq")}  # fmt: skip
+    still_open = {hold for hold, state in holds(facts).items() if state[0] == "open"}
+    sums: dict[str, dict[str, int]] = defaultdict(lambda: {"debit": 0, "credit": 0})
+    for row in facts.rows["hold_entries"]:
+        if row["seq"] in still_open:
+            sums[row["account"]][row["side"]] += row["amount"]
+    for row in facts.rows["entries"]:
+        if taken.get(row["seq"]) in still_open:
+            sums[row["account"]][row["side"]] -= row["amount"]
+    return {account: (s["debit"], s["credit"]) for account, s in sums.items() if any(s.values())}
+
+
+def periods(facts: Facts) -> Periods:
+    """How far the books are closed, as the ledger itself works it out."""
+    state = Periods()
+    for row in facts.rows["periods"]:
+        head = {"ledger": facts.ledger, "seq": row["seq"], "recorded_at": "", "actor": "key_1"}
+        state.apply(_period_event(row["event_type"], row["day"].isoformat(), head))
+    return state
+
+
+def _period_event(event_type: str, day: str, head: dict[str, Any]) -> PeriodEvent:
+    match event_type:
+        case "period.soft_closed":
+            return events.PeriodSoftClosed(through=day, **head)
+        case "period.closed":
+            return events.PeriodClosed(
+                through=day, trial_balance=[], tree_size=0, tree_root="", checks=[], **head
+            )
+        case "period.reopened":
+            return events.PeriodReopened(since=day, reason="", approval="", **head)
+        case _:
+            return events.DayAttested(day=day, reference="", **head)
+
+
+def _movements(facts: Facts) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]]:
+    """Entries in the order of their days: entry, transaction, account, amount on the normal side."""
+    transactions = {row["seq"]: row for row in facts.rows["transactions"]}
+    accounts = {row["account"]: row for row in facts.rows["accounts"]}
+    return [
+        (row, transactions[row["seq"]], accounts[row["account"]],
+         row["amount"] * (1 if row["side"] == accounts[row["account"]]["normal_side"] else -1))
+        for row in sorted(facts.rows["entries"],
+                          key=lambda e: (transactions[e["seq"]]["effective_date"], e["seq"]))
+    ]  # fmt: skip
+
+
+def months(facts: Facts) -> list[tuple[Any, ...]]:
+    """Account, month, opening balance, debits, credits, closing balance, entries."""
+    balances: dict[str, int] = defaultdict(int)
+    rows: dict[tuple[str, dt.date], list[int]] = {}
+    for entry, transaction, account, signed in _movements(facts):
+        name = account["account"]
+        month = transaction["effective_date"].replace(day=1)
+        row = rows.setdefault((name, month), [balances[name], 0, 0, 0, 0])
+        balances[name] += signed
+        row[1 if entry["side"] == "debit" else 2] += entry["amount"]
+        row[3], row[4] = balances[name], row[4] + 1
+    return [(*key, *row) for key, row in rows.items()]
+
+
+def positions(facts: Facts) -> list[tuple[Any, ...]]:
+    """Party, day, class, custodial, debits, credits, balance."""
+    balances: dict[tuple[Any, ...], int] = defaultdict(int)
+    rows: dict[tuple[Any, ...], list[int]] = {}
+    for entry, transaction, account, signed in _movements(facts):
+        if account["owner"] is None:
+            continue
+        line = account["owner"], account["account_class"], account["custodial"]
+        balances[line] += signed
+        row = rows.setdefault((line[0], transaction["effective_date"], *line[1:]), [0, 0, 0])
+        row[0 if entry["side"] == "debit" else 1] += entry["amount"]
+        row[2] = balances[line]
+    return [(*key, *row) for key, row in rows.items()]
+
+
+def fees(facts: Facts) -> list[tuple[Any, ...]]:
+    """Day, kind, rule, charged, taken back, transactions, last seq."""
+    transactions = {row["seq"]: row for row in facts.rows["transactions"]}
+    rows: dict[tuple[Any, ...], list[Any]] = {}
+    for entry, transaction, account, _ in _movements(facts):
+        charge = transactions[transaction.get("reverses_seq") or transaction["seq"]]
+        if account["account_class"] != "income" or charge["kind"] == "interest":
+            continue
+        key = transaction["effective_date"], charge["kind"], charge.get("applied_rule") or ""
+        row = rows.setdefault(key, [0, 0, set(), 0])
+        row[0 if entry["side"] == "credit" else 1] += entry["amount"]
+        row[2].add(entry["seq"])
+        row[3] = max(row[3], entry["seq"])
+    return [(*key, one, other, len(seqs), last) for key, (one, other, seqs, last) in rows.items()]

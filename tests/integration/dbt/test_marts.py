@@ -21,12 +21,14 @@ MARTS = (
     "accounts", "transactions", "entries", "account_balances_daily", "account_balances_current",
     "trial_balance_daily", "parties", "statement_lines", "reconciliation_matches",
     "reconciliation_breaks", "reconciliation_days", "alert_candidates", "alert_candidate_entries",
-    "ctr_candidates", "build",
+    "ctr_candidates", "build", "hold_legs", "holds", "periods", "account_activity_monthly",
+    "party_positions_daily", "fee_revenue_daily",
 )  # fmt: skip
 KEPT = ("intermediate.int_bank_entries", "intermediate.int_monitored_entries")
 """What increments read besides marts: equal after one step, the next one begins from the same."""
 RANDOM = [histories.random_history(f"random_{seed}", seed) for seed in range(12)]
-ALL = [histories.cases(), histories.stated_cases(), histories.own_currency(), *RANDOM]
+HELD = [histories.held(f"held_{seed}", seed) for seed in range(6)]
+ALL = [histories.cases(), histories.stated_cases(), histories.own_currency(), *RANDOM, *HELD]
 LAST = histories.at(8).date()
 
 
@@ -79,6 +81,73 @@ def test_increments_equal_a_full_build(built: Warehouse, tmp_path: Path) -> None
         "select count(*) from marts.entries where reconciliation_status = 'break'"
     ) != [(0,)]
     assert built.rows("select count(*) from marts.transactions where reversed_by_seq > 0") != [(0,)]
+
+
+def test_holds_are_what_loops_find(built: Warehouse) -> None:
+    found = defaultdict(dict)
+    for ledger, seq, *hold in built.rows(
+        "select ledger, seq, state, ended_seq, capture_count, placed, captured, released, pending,"
+        " last_seq from marts.holds"
+    ):
+        found[ledger][seq] = tuple(hold)
+    for facts in HELD:
+        assert found[facts.ledger] == oracles.holds(facts), facts.ledger
+        pending = built.rows(
+            "select account, pending_debits, pending_credits from marts.account_balances_current"
+            f" where ledger = '{facts.ledger}' and pending_debits + pending_credits > 0"
+        )
+        assert {row[0]: row[1:] for row in pending} == oracles.pending(facts), facts.ledger
+    states = built.rows("select distinct state from marts.holds order by 1")
+    assert states == [("captured",), ("expired",), ("open",), ("voided",)]
+
+
+def test_periods_stand_as_the_ledger_has_them(built: Warehouse) -> None:
+    for facts in HELD:
+        books = oracles.periods(facts)
+        rows = built.rows(
+            "select state, seq, cast(stands_through as varchar) from marts.periods"
+            f" where ledger = '{facts.ledger}' and stands_through is not null order by seq"
+        )
+        closed = max((day for state, _, day in rows if state == "closed"), default="")
+        assert closed == books.closed, facts.ledger
+        assert {day: seq for state, seq, day in rows if state == "attested"} == books.attested
+        last = [day for state, _, day in rows if state == "soft_closed"][-1:]
+        assert not last or last[0] <= books.soft_closed
+    assert built.rows("select count(*) from marts.periods where reopened_by_seq > 0") != [(0,)]
+
+
+def test_months_positions_and_fees_are_what_loops_find(built: Warehouse) -> None:
+    for mart, columns, oracle in (
+        (
+            "account_activity_monthly",
+            "account, month_start, opening_balance, debits, credits, closing_balance, entry_count",
+            oracles.months,
+        ),
+        (
+            "party_positions_daily",
+            "party, position_date, account_class, custodial, debits, credits, balance",
+            oracles.positions,
+        ),
+        (
+            "fee_revenue_daily",
+            "revenue_date, kind, rule, charged, taken_back, transaction_count, last_seq",
+            oracles.fees,
+        ),
+    ):
+        for facts in [*HELD, *RANDOM]:
+            found = built.rows(
+                f"select {columns} from marts.{mart} where ledger = '{facts.ledger}'"
+            )
+            assert sorted(found) == sorted(oracle(facts)), (mart, facts.ledger)
+    assert built.rows(
+        "select count(*) from marts.account_activity_monthly as m"
+        " join marts.account_balances_daily as d using (ledger, account)"
+        " where d.balance_date = m.last_effective_date and d.balance <> m.closing_balance"
+    ) == [(0,)]
+    rules = built.rows(
+        "select distinct rule from marts.fee_revenue_daily where revenue < 0 order by 1"
+    )
+    assert rules == [("",), ("card",)]
 
 
 @pytest.mark.parametrize("rule", oracles.RULES, ids=lambda rule: rule.__name__)

@@ -15,39 +15,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from pipelines.ingestion.tables import TABLES
 from pipelines.warehouse.dbt import PROJECT, QUIET, UNCHANGING
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 LANDING = {
-    "ledgers": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, currencies VARCHAR[],"
-    " time_zone VARCHAR, cut_off VARCHAR, calendar VARCHAR, chart VARCHAR",
-    "currencies": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, currency VARCHAR,"
-    " exponent INTEGER",
-    "accounts": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, event_type VARCHAR,"
-    " account VARCHAR, currency VARCHAR, account_class VARCHAR, normal_side VARCHAR,"
-    " custodial BOOLEAN, gl_code VARCHAR, owner VARCHAR, floor BIGINT, ceiling BIGINT,"
-    " status VARCHAR, reason VARCHAR",
-    "transactions": "ledger VARCHAR, seq BIGINT, recorded_at TIMESTAMP, effective_at TIMESTAMP,"
-    " effective_date DATE, business_date DATE, kind VARCHAR, channel VARCHAR,"
-    " counterparty VARCHAR, counterparty_bank VARCHAR, counterparty_country VARCHAR,"
-    " rail_reference VARCHAR, conductor VARCHAR, metadata MAP(VARCHAR, VARCHAR),"
-    " reverses_seq BIGINT, imposed BOOLEAN, batch VARCHAR, approval VARCHAR, actor VARCHAR,"
-    " request_id VARCHAR, entry_count INTEGER",
-    "entries": "ledger VARCHAR, seq BIGINT, entry_no INTEGER, account VARCHAR, side VARCHAR,"
-    " amount BIGINT, currency VARCHAR",
-    "parties": "stream VARCHAR, seq BIGINT, recorded_at TIMESTAMP, party VARCHAR, kind VARCHAR,"
-    " country VARCHAR, risk_tier VARCHAR, version INTEGER, erased BOOLEAN",
-    "statement_accounts": "stream VARCHAR, seq BIGINT, recorded_at TIMESTAMP,"
-    " statement_account VARCHAR, ledger VARCHAR, account VARCHAR, bank VARCHAR, purpose VARCHAR,"
-    " rounded_half_minor_per_entry INTEGER",
-    "statements": "stream VARCHAR, seq BIGINT, recorded_at TIMESTAMP, statement VARCHAR,"
-    " statement_account VARCHAR, bank VARCHAR, statement_date DATE, currency VARCHAR,"
-    " opening_balance BIGINT, closing_balance BIGINT, line_count INTEGER, format VARCHAR",
-    "statement_lines": "stream VARCHAR, seq BIGINT, recorded_at TIMESTAMP, statement VARCHAR,"
-    " statement_account VARCHAR, line_no INTEGER, statement_date DATE, value_date DATE,"
-    " side VARCHAR, amount BIGINT, currency VARCHAR, reference VARCHAR, bank_code VARCHAR",
+    table.name: ", ".join(f"{name} {kind}" for name, kind in table.columns) for table in TABLES
 }
 CLASSES = {
     "bank:fbo": ("asset", "debit", True, "1010"),
@@ -55,15 +30,10 @@ CLASSES = {
     "clearing": ("liability", "credit", True, "2110"),
     "customer": ("liability", "credit", True, "2010"),
     "income": ("income", "credit", False, "4010"),
+    "receivable": ("asset", "debit", False, "1310"),
 }
 Row = dict[str, Any]
 Leg = tuple[str, str, int]
-
-
-def _columns(table: str) -> dict[str, str]:
-    return dict(
-        column.strip().split(" ", 1) for column in LANDING[table].split(", ") if " " in column
-    )
 
 
 class Facts:
@@ -153,6 +123,41 @@ class Facts:
             if row["seq"] == seq
         ]
         return self.post(moment, legs, kind="reversal", reverses_seq=seq)
+
+    def hold(self, moment: dt.datetime | None, legs: list[Leg], **values: Any) -> int:
+        """Set legs aside until `moment`, or for ever."""
+        defaults = {"event_type": "hold.placed", "hold_seq": self.seq + 1, "expires_at": moment,
+                    "kind": "card_purchase", "channel": "card"}  # fmt: skip
+        seq = self._append("holds", **(defaults | values))
+        self._hold_entries(seq, legs)
+        return seq
+
+    def capture(
+        self, moment: dt.datetime, hold: int, legs: list[Leg], *, ends: bool, **values: Any
+    ) -> int:
+        """Post legs of a hold; `ends`: what they leave is released."""
+        return self.post(
+            moment, legs, kind="card_purchase", captures_seq=hold, ends_hold=ends, **values
+        )
+
+    def release(self, hold: int, left: list[Leg], cause: str) -> int:
+        """Give back what is left of a hold."""
+        reason = "cancelled" if cause == "voided" else None
+        seq = self._append("holds", event_type="hold.released", hold_seq=hold, cause=cause,
+                           reason=reason)  # fmt: skip
+        self._hold_entries(seq, left)
+        return seq
+
+    def _hold_entries(self, seq: int, legs: list[Leg]) -> None:
+        self.rows["hold_entries"] += [
+            {"ledger": self.ledger, "seq": seq, "entry_no": number, "account": account,
+             "side": side, "amount": amount, "currency": self.currency}
+            for number, (account, side, amount) in enumerate(legs)
+        ]  # fmt: skip
+
+    def period(self, event_type: str, day: dt.date, **values: Any) -> int:
+        """Close, reopen or attest."""
+        return self._append("periods", event_type=event_type, day=day, **values)
 
     def statement_account(
         self, account: str, purpose: str = "fbo", rounded: int = 0, token: str | None = None

@@ -10,7 +10,11 @@ import pytest
 
 from tests.integration.dbt.warehouse import Warehouse
 
-MONEY = {"amount", "debits", "credits", "balance", "closing_debits", "closing_credits"}
+MONEY = {
+    "amount", "debits", "credits", "balance", "closing_debits", "closing_credits",
+    "pending_debits", "pending_credits", "available", "placed", "captured", "released", "pending",
+    "opening_balance", "closing_balance", "charged", "taken_back", "revenue",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
