@@ -5,18 +5,28 @@
 
 -- The chart keeps fees on accounts of class income; all that counts there is a fee, but interest. A
 -- reversal counts on its own day, under kind and rule of what it takes back.
-with arrived as (
+with moved as (
+    -- Where no such account has moved no entry is read.
     select
         ledger,
-        seq,
-        coalesce(reverses_seq, seq) as charge_seq,
-        effective_date,
-        currency,
-        exponent,
-        side,
-        amount
-    from {{ ref('entries') }}
-    where account_class = 'income' and {{ new_since() }}
+        account
+    from {{ ref('account_balances_current') }}
+    where account_class = 'income' and entry_count > 0 and {{ new_since('last_seq') }}
+),
+
+arrived as (
+    select
+        entries.ledger,
+        entries.seq,
+        coalesce(entries.reverses_seq, entries.seq) as charge_seq,
+        entries.effective_date,
+        entries.currency,
+        entries.exponent,
+        entries.side,
+        entries.amount
+    from {{ ref('entries') }} as entries
+    inner join moved on entries.ledger = moved.ledger and entries.account = moved.account
+    where {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
 ),
 
 movements as (

@@ -20,6 +20,23 @@ arrived_captures as (
     where captures_seq is not null and {{ new_since() }}
 ),
 
+-- Joined before repeats are removed: where nothing was captured no entry is read.
+captured_entries as (
+    select distinct
+        arrived_captures.ledger,
+        arrived_captures.hold_seq,
+        entries.seq,
+        entries.entry_no,
+        entries.account,
+        entries.side,
+        entries.amount,
+        entries.currency
+    from arrived_captures
+    inner join {{ ref('stg_entries') }} as entries
+        on arrived_captures.ledger = entries.ledger and arrived_captures.seq = entries.seq
+    where {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
+),
+
 arrived as (
     select
         arrived_holds.ledger,
@@ -38,29 +55,16 @@ arrived as (
     where {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
     union all
     select
-        arrived_captures.ledger,
-        arrived_captures.hold_seq,
-        entries.account,
-        entries.side,
-        entries.currency,
+        ledger,
+        hold_seq,
+        account,
+        side,
+        currency,
         cast(0 as bigint) as placed,
-        entries.amount as captured,
+        amount as captured,
         cast(0 as bigint) as released,
-        arrived_captures.seq as last_seq
-    from arrived_captures
-    inner join (
-        select distinct
-            ledger,
-            seq,
-            entry_no,
-            account,
-            side,
-            amount,
-            currency
-        from {{ ref('stg_entries') }}
-        where {{ new_since() }}
-    ) as entries
-        on arrived_captures.ledger = entries.ledger and arrived_captures.seq = entries.seq
+        seq as last_seq
+    from captured_entries
 ),
 
 old_and_new as (
