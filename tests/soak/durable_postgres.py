@@ -16,7 +16,6 @@ from ledger_service.stack.home import free_port, password
 from ledger_service.stack.postgres import PostgresServer
 from tests import servers
 
-
 _UNHURRIED = ("-c", "wal_writer_delay=10s", "-c", "wal_writer_flush_after=1GB")
 """What no session waits for reaches the disk late: so one that ought to wait and does not is found."""
 
