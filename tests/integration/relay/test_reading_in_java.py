@@ -115,6 +115,8 @@ def test_what_breaks_the_contract_ends_the_reading(
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
     publish(kafka, ledger, ledger_events.history(ledger, 2), change)
     answer = read(ledger)
+    # whoever reads every topic of this Kafka later would find the spoilt record
+    admin.delete_topics([topic])[topic].result(30)
     assert answer.returncode == 1
     assert said in answer.stderr
     assert answer.stdout == ""
