@@ -115,8 +115,8 @@ def _compare(bootstrap: str, topic: str, events: Iterator[StoredEvent]) -> None:
     """Errors: `RelayError` `replay_differs`."""
     records: Iterator[Message] = chain.from_iterable(pages(bootstrap, topic))
     for record, event in zip_longest(records, events):
-        held = record and (record_seq(record), record.value())
-        due = event and (event.seq, event.content)
+        held = None if record is None else (record_seq(record), record.value())
+        due = None if event is None else (event.seq, event.content)
         if held != due:
             at = (due or held or (0, b""))[0]
             raise RelayError(
