@@ -16,8 +16,9 @@ import pytest
 
 BUDGET_SECONDS = 540
 """Of the whole run, on two cores that take `REFERENCE_SECONDS` for the reference work."""
-LONGEST_SECONDS = 900
-"""However slow the machine is: nobody waits longer for an answer."""
+LONGEST_SECONDS = 1_500
+"""However slow the machine is: with installation and checks, CI ends well before forty minutes. (At a
+third of the speed, 1,268 tests took 916 s.)"""
 REFERENCE_SECONDS = 0.16
 _REFERENCE_WORK = """
 import asyncio, decimal, email.message, http.client, json, sqlite3, xml.dom.minidom
