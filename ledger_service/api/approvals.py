@@ -13,10 +13,7 @@ from ledger_service.api.bodies import Body, ShortText
 from ledger_service.api.transactions import answer_one, post_one
 from ledger_service.api.who import Principal, require
 from ledger_service.contract.events import timestamp
-from ledger_service.domain.approval import Content
-from ledger_service.domain.commands import PostTransaction
-from ledger_service.domain.period_commands import ReopenPeriod
-from ledger_service.domain.rule_commands import DeclareRule, WithdrawRule
+from ledger_service.domain.commands import ByTwo, approved_content
 from ledger_service.engine.protocol import Possible
 from ledger_service.security import approvals
 from ledger_service.security.approvals import Approval
@@ -46,18 +43,18 @@ def _answer(approval: Approval) -> dict[str, Any]:
 async def by_two(
     request: Request,
     ledger: str,
-    command: PostTransaction | ReopenPeriod | DeclareRule | WithdrawRule,
+    command: ByTwo,
     who: Principal,
     *,
-    content: Content,
     subject: object,
 ) -> Response:
-    """Carry out what was approved. Where no approval is named, ask a second person for their word on
-    `content`, and say what they will see (202).
+    """Carry out what was approved. Where no approval is named, ask a second person for their word, and
+    say what they will see (202).
 
     They are asked for what a dry run takes: never about what would be refused, or stands there already.
     """
-    if command.approval or command.dry_run:
+    content = approved_content(ledger, command)
+    if content is None or command.approval or command.dry_run:
         return await post_one(request, ledger, command)
     tried = msgspec.structs.replace(command, dry_run=True)
     [verdict] = await request.app.state.ledger.submit(ledger, [tried])

@@ -18,7 +18,6 @@ from ledger_service.api.posting_bodies import (
 from ledger_service.api.problems import Problem
 from ledger_service.api.transactions import post_one
 from ledger_service.api.who import Principal, require
-from ledger_service.domain.commands import correction_of, reopening_of
 from ledger_service.domain.period_commands import (
     AttestDay,
     ClosePeriod,
@@ -74,8 +73,7 @@ async def reopen(ledger: str, who: _Closer, request: Request) -> Response:
     command = ReopenPeriod(
         body.since, body.reason, body.approval or "", who.actor, who.request_id, body.dry_run
     )
-    content = reopening_of(ledger, command)
-    return await by_two(request, ledger, command, who, content=content, subject=body.since)
+    return await by_two(request, ledger, command, who, subject=body.since)
 
 
 @router.post("/v1/ledgers/{ledger}/corrections", status_code=202)
@@ -92,5 +90,4 @@ async def ask_for_correction(
             "A correction names the transaction that it corrects and its own effective_at.",
         )
     command = body.command(ledger, who.actor, who.request_id)
-    content = correction_of(ledger, command)
-    return await by_two(request, ledger, command, who, content=content, subject=body.corrects)
+    return await by_two(request, ledger, command, who, subject=body.corrects)

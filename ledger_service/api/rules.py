@@ -21,7 +21,6 @@ from ledger_service.api.rule_bodies import (
 )
 from ledger_service.api.transactions import post_one
 from ledger_service.api.who import Principal, require
-from ledger_service.domain.approval import declaration_content, withdrawal_content
 from ledger_service.domain.rule_commands import DeclareCurrency, WithdrawRule
 from ledger_service.engine import reads, rule_reads
 
@@ -54,8 +53,7 @@ async def declare_rule(ledger: str, who: _Declarer, request: Request) -> Respons
     """
     body = await posting_bodies.read(request, RuleBody)
     command = body.command(who.actor, who.request_id)
-    content = declaration_content(ledger, command)
-    return await by_two(request, ledger, command, who, content=content, subject=command.rule)
+    return await by_two(request, ledger, command, who, subject=command.rule)
 
 
 @router.post("/v1/ledgers/{ledger}/rules/{rule}:withdraw", status_code=201)
@@ -65,8 +63,7 @@ async def withdraw_rule(ledger: str, rule: str, who: _Declarer, request: Request
     """
     body = await posting_bodies.read(request, WithdrawalBody)
     command = WithdrawRule(rule, body.since, who.actor, who.request_id, body.approval, body.dry_run)
-    content = withdrawal_content(ledger, command)
-    return await by_two(request, ledger, command, who, content=content, subject=rule)
+    return await by_two(request, ledger, command, who, subject=rule)
 
 
 @router.post("/v1/ledgers/{ledger}/rules/{rule}:charge", status_code=201)

@@ -327,12 +327,15 @@ def void_hold(
     return VoidHold(key_digest(ledger, key), hashed, hold, reason, actor, request_id, dry_run)
 
 
-def correction_of(ledger: str, command: PostTransaction) -> Content:
-    """What a second person approves before `command`, a correction, is carried out (P12)."""
+ByTwo = PostTransaction | ReverseTransaction | ReopenPeriod | DeclareRule | WithdrawRule
+"""Commands that consume an approval; of posting a transaction, corrections do."""
+
+
+def _correction_of(ledger: str, command: PostTransaction, corrects: int) -> Content:
     words = [f"{one.account} {one.side} {one.amount} {one.currency}" for one in command.entries]
     return correction_content(
         ledger=ledger,
-        corrects=command.corrects or 0,
+        corrects=corrects,
         kind=command.kind,
         effective_at=command.effective_at or "",
         entries="; ".join(words),
@@ -340,29 +343,30 @@ def correction_of(ledger: str, command: PostTransaction) -> Content:
     )
 
 
-def reopening_of(ledger: str, command: ReopenPeriod) -> Content:
-    """What a second person approves before a period is reopened (P12)."""
-    return reopening_content(ledger=ledger, since=command.since, reason=command.reason)
-
-
-def approval_of(ledger: str, command: Command) -> tuple[str, str] | None:
-    """Id of the approval that a command consumes, and digest of what it must approve (P12)."""
+def approved_content(ledger: str, command: ByTwo) -> Content | None:
+    """What a second person approves before a command is carried out (P12); None: it takes one alone."""
     if isinstance(command, ReverseTransaction):
-        content: Content = reversal_content(
+        return reversal_content(
             ledger=ledger,
             transaction=command.reverses,
             amount=command.amount,
             reason=command.reason,
             reversal=command.reversal,
         )
-    elif isinstance(command, PostTransaction) and command.corrects is not None:
-        content = correction_of(ledger, command)
-    elif isinstance(command, ReopenPeriod):
-        content = reopening_of(ledger, command)
-    elif isinstance(command, DeclareRule):
-        content = declaration_content(ledger, command)
-    elif isinstance(command, WithdrawRule):
-        content = withdrawal_content(ledger, command)
-    else:
+    if isinstance(command, ReopenPeriod):
+        return reopening_content(ledger=ledger, since=command.since, reason=command.reason)
+    if isinstance(command, DeclareRule):
+        return declaration_content(ledger, command)
+    if isinstance(command, WithdrawRule):
+        return withdrawal_content(ledger, command)
+    if command.corrects is not None:
+        return _correction_of(ledger, command, command.corrects)
+    return None
+
+
+def approval_of(ledger: str, command: Command) -> tuple[str, str] | None:
+    """Id of the approval that a command consumes, and digest of what it must approve (P12)."""
+    if not isinstance(command, ByTwo):
         return None
-    return command.approval or "", approval_digest(content)
+    content = approved_content(ledger, command)
+    return None if content is None else (command.approval or "", approval_digest(content))
