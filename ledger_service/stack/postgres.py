@@ -109,9 +109,10 @@ class PostgresServer:
             "unix_socket_directories": "",
             "cluster_name": "tallystick",
             "max_connections": "200",
-            "shared_buffers": "256MB",
-            "max_wal_size": "4GB",
-            # A batch of 8,000 writes more than the 8 MB that 256 MB would give: it would wait for the log.
+            "shared_buffers": "512MB",
+            # Keys are random: after a checkpoint nearly each new one logs a whole page of their index.
+            "max_wal_size": "8GB",
+            # A batch of 8,000 writes about what PostgreSQL would take of itself: it would wait for the log.
             "wal_buffers": "64MB",
             "jit": "off",
             "log_line_prefix": "%m [%p] %q%u@%d ",
