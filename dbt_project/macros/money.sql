@@ -8,6 +8,11 @@
     cast(sum({{ amount }}) over ({{ window }}) as decimal(38, 0))
 {%- endmacro %}
 
+{# What debits and credits add to a balance, which is positive on the account's normal side. #}
+{% macro on_normal_side(debits, credits, side='accounts.normal_side') -%}
+    case when {{ side }} = 'debit' then {{ debits }} - {{ credits }} else {{ credits }} - {{ debits }} end
+{%- endmacro %}
+
 {# Minor units for people: 123450 with exponent 2 and USD gives "1,234.50 USD". #}
 {% macro money_text(amount, exponent='exponent', currency='currency') -%}
     {%- set minor = 'abs(cast(' ~ amount ~ ' as decimal(38, 0)))' -%}

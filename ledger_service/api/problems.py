@@ -50,7 +50,7 @@ _CODES_BY_STATUS: dict[int, str] = {
     "bad_ledger_id bad_currencies bad_time_zone bad_cut_off bad_side bad_amount "
     "bad_limits bad_status bad_account_id bad_owner bad_context bad_reason "
     "not_by_itself bad_rate rate_missing rate_not_needed too_many_currencies not_through_positions "
-    "rate_differs bad_expiry bad_day day_not_over period_closed day_attested period_soft_closed "
+    "rate_differs bad_expiry bad_day day_not_over nothing_to_close period_closed day_attested period_soft_closed "
     "bad_currency bad_rule_code bad_rule not_of_this_kind rule_not_in_force nothing_due "
     "amount_too_large is_interest period_not_closed account_has_holds unknown_corrected hold_exceeded "
     "bad_effective_at not_whole_minor_units bad_party unknown_field reason_not_allowed "

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ledger_service.contract import schemas, topics
-from ledger_service.contract.events import SCHEMA_VERSION
+from ledger_service.contract.events import SCHEMA_VERSION, event_type
 from ledger_service.contract.forms import MOMENT
-from ledger_service.contract.schemas import Event, Schema
+from ledger_service.contract.schemas import JOURNAL_EVENTS, STREAM_EVENTS, EventType, Schema
 
 _KAFKA = "0.5.0"
 """Version of AsyncAPI's Kafka bindings."""
@@ -68,17 +68,16 @@ def document() -> Schema:
     """The whole document."""
     channels: Schema = {"journal": _journal_channel()}
     messages: Schema = {
-        schemas.type_name(event): _message(event, "The ledger's name.")
-        for event in schemas.JOURNAL_EVENTS
+        event_type(event): _message(event, "The ledger's name.") for event in JOURNAL_EVENTS
     }
     for stream, (said, key) in _STREAMS.items():
-        carried = schemas.STREAM_EVENTS[stream]
+        carried = STREAM_EVENTS[stream]
         compacted = stream in topics.COMPACTED_STREAMS
         channels[stream] = {
             "address": topics.stream_topic(stream),
             **_channel(said, carried, compacted=compacted),
         }
-        messages |= {schemas.type_name(event): _message(event, key) for event in carried}
+        messages |= {event_type(event): _message(event, key) for event in carried}
     return {
         "asyncapi": "3.0.0",
         "id": f"urn:tallystick:contract:v{SCHEMA_VERSION}",
@@ -102,12 +101,12 @@ def _journal_channel() -> Schema:
     return {
         "address": topics.journal_topic("{ledger}"),
         "parameters": {"ledger": {"description": "A ledger's name: `^[a-z][a-z0-9_]{1,30}$`."}},
-        **_channel(_JOURNAL, schemas.JOURNAL_EVENTS, compacted=False),
+        **_channel(_JOURNAL, JOURNAL_EVENTS, compacted=False),
     }
 
 
-def _channel(said: str, carried: tuple[Event, ...], *, compacted: bool) -> Schema:
-    names = [schemas.type_name(event) for event in carried]
+def _channel(said: str, carried: tuple[EventType, ...], *, compacted: bool) -> Schema:
+    names = [event_type(event) for event in carried]
     return {
         "description": f"{said} {_ORDER} {_COMPACTED if compacted else _KEPT}",
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
@@ -125,8 +124,8 @@ def _channel(said: str, carried: tuple[Event, ...], *, compacted: bool) -> Schem
     }
 
 
-def _message(event: Event, key: str) -> Schema:
-    name = schemas.type_name(event)
+def _message(event: EventType, key: str) -> Schema:
+    name = event_type(event)
     return {
         "name": f"tallystick.{name}.v{SCHEMA_VERSION}",
         "title": event.__name__,

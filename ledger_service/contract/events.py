@@ -387,8 +387,8 @@ def decode_stream(raw: bytes) -> StreamEvent:
     return _STREAM_DECODER.decode(raw)
 
 
-def event_type(event: JournalEvent | StreamEvent) -> str:
-    """The event's `type`, e.g. `transaction.posted`."""
+def event_type(event: JournalEvent | StreamEvent | type[msgspec.Struct]) -> str:
+    """The `type` of an event, or of all events of a class, e.g. `transaction.posted`."""
     return str(event.__struct_config__.tag)
 
 

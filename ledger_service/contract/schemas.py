@@ -17,14 +17,14 @@ from typing import Any, cast, get_args
 import msgspec
 
 from ledger_service.contract import events
-from ledger_service.contract.events import SCHEMA_VERSION, JournalEvent
+from ledger_service.contract.events import SCHEMA_VERSION, JournalEvent, event_type
 
 Schema = dict[str, Any]
 """A JSON Schema, or a part of one."""
-Event = type[msgspec.Struct]
 
-JOURNAL_EVENTS: tuple[Event, ...] = get_args(JournalEvent)
-STREAM_EVENTS: dict[str, tuple[Event, ...]] = {
+EventType = type[msgspec.Struct]
+JOURNAL_EVENTS: tuple[EventType, ...] = get_args(JournalEvent)
+STREAM_EVENTS: dict[str, tuple[EventType, ...]] = {
     "parties": (events.PartyRegistered,),
     "statements": (
         events.StatementAccountRegistered,
@@ -33,7 +33,7 @@ STREAM_EVENTS: dict[str, tuple[Event, ...]] = {
     ),
     "alert_decisions": (events.AlertDecided,),
 }
-"""Which events each of `topics.STREAMS` carries."""
+"""What each of the streams beside the journals carries."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _DESCRIPTION = """\
@@ -44,20 +44,15 @@ Every event of a ledger's journal and of the streams beside it, as Kafka carries
 are text, never numbers."""
 
 
-def type_name(event: Event) -> str:
-    """The event's `type`, e.g. `transaction.posted`."""
-    return str(event.__struct_config__.tag)
-
-
 def events_schema() -> Schema:
     """The whole, every event one of `oneOf`."""
     stream_events = [event for several in STREAM_EVENTS.values() for event in several]
     definitions = _definitions(*JOURNAL_EVENTS, *stream_events)
     for stream, several in STREAM_EVENTS.items():
         for event in several:
-            properties = definitions[type_name(event)]["properties"]
+            properties = definitions[event_type(event)]["properties"]
             properties["stream"] = {"type": "string", "const": stream}
-    names = [type_name(event) for event in (*JOURNAL_EVENTS, *stream_events)]
+    names = [event_type(event) for event in (*JOURNAL_EVENTS, *stream_events)]
     return {
         "$schema": DIALECT,
         "$id": f"urn:tallystick:contract:v{SCHEMA_VERSION}:events",
@@ -68,24 +63,24 @@ def events_schema() -> Schema:
     }
 
 
-def _definitions(*found: Event) -> dict[str, Schema]:
+def _definitions(*found: EventType) -> dict[str, Schema]:
     """What msgspec makes of the types, and what it doesn't know of the contract."""
     _, components = msgspec.json.schema_components(found, ref_template="#/$defs/{name}")
-    names = {event.__name__: type_name(event) for event in found}
+    names = {event.__name__: event_type(event) for event in found}
     return {
         names.get(name, name): _completed(getattr(events, name), _plain(schema))
         for name, schema in components.items()
     }
 
 
-def _completed(struct: Event, schema: Schema) -> Schema:
+def _completed(struct: EventType, schema: Schema) -> Schema:
     properties: dict[str, Schema] = schema["properties"]
     schema["description"] = inspect.getdoc(struct)
     for name, said in _documented(struct).items():
         # beside a reference or a choice, or in the place of what its form says
         properties[name]["description"] = said
     if "type" in properties:
-        properties["type"] = {"type": "string", "const": type_name(struct)}
+        properties["type"] = {"type": "string", "const": event_type(struct)}
         properties["v"] = {
             "type": "integer",
             "const": SCHEMA_VERSION,
@@ -109,7 +104,7 @@ def _plain(node: Any) -> Any:
     return plain
 
 
-def _documented(struct: Event) -> dict[str, str]:
+def _documented(struct: EventType) -> dict[str, str]:
     """The docstring of each field that has one, those of the structs it comes from too."""
     found: dict[str, str] = {}
     for one in reversed(struct.__mro__):

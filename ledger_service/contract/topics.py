@@ -7,6 +7,11 @@ readers keep their position (offsets have holes, and restart with a new topic).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+RESERVED = "tallystick."
+"""Where topics begin that only the relay may write to."""
+
 STREAMS = ("parties", "statements", "alert_decisions")
 """The streams beside the journals; each is gapless in `seq` when it is published."""
 
@@ -45,3 +50,9 @@ def headers(
         ("content-type", b"application/json"),
         ("ts_seq", str(seq).encode()),
     ]
+
+
+def seq_of(headers: Mapping[str, object]) -> int | None:
+    """The `seq` that a record's headers state; None where they state none."""
+    text = headers.get("ts_seq")
+    return int(text) if isinstance(text, bytes) and text.isdigit() else None

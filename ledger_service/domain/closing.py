@@ -35,7 +35,7 @@ class Books(msgspec.Struct, frozen=True):
     """What the closing of a period states, taken where the book stands."""
 
     trial_balance: list[TrialLine]
-    """Of all that counts up to the last day."""
+    """Of all that counts up to the last day: a line at least, once there is an account."""
     tree_root: str
     """Of the tree over all events so far, in hex."""
     checks: list[str]
@@ -68,10 +68,7 @@ def decide(
     if problem:
         return problem
     if isinstance(command, ClosePeriod):
-        books = book.closings[day]
-        if isinstance(books, Refusal):
-            return books
-        return [_closed(book, command, books, recorded_at)]
+        return _closed(book, command, recorded_at)
     return [_event(book, command, recorded_at)]
 
 
@@ -90,8 +87,13 @@ def _done(periods: period.Periods, command: OfPeriod) -> int | None:
     return periods.attested.get(command.day) if isinstance(command, AttestDay) else None
 
 
-def _closed(book: Book, command: ClosePeriod, books: Books, recorded_at: str) -> PeriodClosed:
-    return PeriodClosed(
+def _closed(book: Book, command: ClosePeriod, recorded_at: str) -> list[JournalEvent] | Refusal:
+    books = book.closings[command.through]
+    if isinstance(books, Refusal):
+        return books
+    if not books.trial_balance:
+        return refusal("nothing_to_close")
+    event = PeriodClosed(
         ledger=book.ledger,
         seq=book.seq + 1,
         recorded_at=recorded_at,
@@ -103,6 +105,7 @@ def _closed(book: Book, command: ClosePeriod, books: Books, recorded_at: str) ->
         tree_root=books.tree_root,
         checks=books.checks,
     )
+    return [event]
 
 
 def _event(

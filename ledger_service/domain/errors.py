@@ -55,6 +55,7 @@ REFUSALS: dict[str, str] = {
     "bad_expiry": "expires_at is RFC 3339 with a time zone, lies ahead, and before the year 9999.",
     "bad_day": "A day is written YYYY-MM-DD, and the first of several is not after the last.",
     "day_not_over": "Only a day that is over in the ledger's time zone can be closed or attested.",
+    "nothing_to_close": "No account was opened yet, so there are no books to close.",
     "period_closed": "The period is closed; let it count from the first open day.",
     "day_attested": "The day was attested and takes no more entries; use the first open day.",
     "period_soft_closed": "Only an approved correction may still count in this period.",

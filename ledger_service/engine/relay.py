@@ -174,14 +174,14 @@ def ensure_topic(admin: AdminClient, source: Source, replication: int) -> None:
 
 def record_seq(record: Message) -> int:
     """The `seq` of a record, from its headers. Errors: `RelayError` `foreign_record`."""
-    text = dict(record.headers() or []).get("ts_seq")
-    if not isinstance(text, bytes) or not text.isdigit():
+    seq = topics.seq_of(dict(record.headers() or ()))
+    if seq is None:
         raise RelayError(
             "foreign_record",
             f"Topic {record.topic()} holds a record at offset {record.offset()} that the relay did "
             "not write. Only the relay may write there: set the topic's ACL.",
         )
-    return int(text)
+    return seq
 
 
 def last_committed(bootstrap: str, topic: str) -> Message | None:

@@ -13,6 +13,7 @@ from itertools import chain, zip_longest
 import psycopg
 from confluent_kafka import Message
 
+from ledger_service.contract import topics
 from ledger_service.engine.relay import (
     Publisher,
     RelayError,
@@ -23,9 +24,6 @@ from ledger_service.engine.relay import (
     record_seq,
 )
 from ledger_service.engine.verification.kafka import pages
-
-RESERVED = "tallystick."
-"""Where topics begin that only the relay may write to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +59,9 @@ def replay(
     Errors: `RelayError` `topic_reserved`, `unknown_source`, `no_such_range`, `topic_holds_others`,
     `replay_differs`, and those of `Publisher`; `KafkaException` and `psycopg.Error`.
     """
-    if into.startswith(RESERVED):
+    if into.startswith(topics.RESERVED):
         raise RelayError(
-            "topic_reserved", f"Topics named {RESERVED}* are the relay's: name another."
+            "topic_reserved", f"Topics named {topics.RESERVED}* are the relay's: name another."
         )
     with psycopg.connect(database_url, autocommit=True) as connection:
         head = read_heads(connection).get(source, 0)

@@ -140,14 +140,14 @@ def _sort_out(name: str, source: LandedSource, records: Sequence[Message]) -> _B
     expected = source.seq + 1
     may_skip = name in topics.COMPACTED_STREAMS
     for record in records:
-        headers = dict(record.headers() or [])
-        text = headers.get("ts_seq")
+        headers = dict(record.headers() or ())
+        seq = topics.seq_of(headers)
         content = record.value() or b""
         offset = record.offset() or 0
-        if not isinstance(text, bytes) or not text.isdigit():
+        if seq is None:
             reason = "the record has no ts_seq header: the relay did not write it"
             batch.foreign.append(quarantine.Poison(0, "no_seq", reason, offset=offset))
-        elif (seq := int(text)) >= expected:
+        elif seq >= expected:
             if seq > expected and not may_skip:
                 batch.gap = f"seq {expected} is missing in {source.topic}: the next there is {seq}"
                 break

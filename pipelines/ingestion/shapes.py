@@ -12,13 +12,13 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
-import msgspec
 from msgspec import inspect
 
-from ledger_service.contract.events import SCHEMA_VERSION, JournalEvent, StreamEvent
+from ledger_service.contract.events import SCHEMA_VERSION, event_type
 from ledger_service.contract.forms import AMOUNT, DAY, MOMENT, RATIO, SIGNED
+from ledger_service.contract.schemas import EventType
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -38,10 +38,6 @@ _COLUMN_TYPES: dict[type[inspect.Type], str] = {
     inspect.IntType: "BIGINT",
     inspect.BoolType: "BOOLEAN",
 }
-
-Event = type[msgspec.Struct]
-JOURNAL_EVENTS: tuple[Event, ...] = get_args(JournalEvent)
-STREAM_EVENTS: tuple[Event, ...] = get_args(StreamEvent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,13 +73,8 @@ class Field:
         return "$" + "".join("[*]" if part == "*" else f".{part}" for part in self.path)
 
 
-def tag(event: Event) -> str:
-    """The event's type, e.g. `transaction.posted`."""
-    return str(event.__struct_config__.tag)
-
-
 @functools.cache
-def fields(event: Event) -> tuple[Field, ...]:
+def fields(event: EventType) -> tuple[Field, ...]:
     """Every field of an event, those of nested objects and lists too."""
     return (
         Field(("type",), (inspect.StrType(),), required=True),
@@ -121,7 +112,7 @@ def _bare(kind: inspect.Type) -> inspect.Type:
     return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
-def column_shape(event: Event) -> str:
+def column_shape(event: EventType) -> str:
     """The structure that `from_json` reads an event into, as a JSON text."""
     return json.dumps({"type": "VARCHAR", **_shape(event)})
 
@@ -146,12 +137,12 @@ def _column(kind: inspect.Type) -> Any:
     return _COLUMN_TYPES[type(kind)]
 
 
-def single_paths(event: Event) -> list[Field]:
+def single_paths(event: EventType) -> list[Field]:
     """The fields outside lists: their JSON types are asked for in one call per event."""
     return [field for field in fields(event) if "*" not in field.path]
 
 
-def type_violation(event: Event) -> str:
+def type_violation(event: EventType) -> str:
     """SQL: the code and words of the first field of wrong JSON type, or NULL.
 
     Reads the columns `doc` (valid JSON) and `kinds` (JSON types of `single_paths`).
@@ -195,13 +186,13 @@ def _items_violation(field: Field) -> tuple[str, str]:
     return condition, f"bad_field: {field.name}"
 
 
-def value_violation(event: Event, source_field: str) -> str:
+def value_violation(event: EventType, source_field: str) -> str:
     """SQL: code and words of the first value that can't be, or NULL.
 
     Reads the struct `e`, `seq` (of the record's headers), `kinds`, and the parameter `$source`.
     """
     whens = [
-        (f"e.type <> '{tag(event)}'", "wrong_type: type"),
+        (f"e.type <> '{event_type(event)}'", "wrong_type: type"),
         (f"e.{source_field} <> $source", f"wrong_source: {source_field}"),
         ("e.seq is null or e.seq <> seq", "wrong_seq: seq"),
     ]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 
 from ledger_service.contract import events
-from pipelines.ingestion.shapes import TIME_FORMAT, Event
+from ledger_service.contract.schemas import EventType
+from pipelines.ingestion.shapes import TIME_FORMAT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Table:
     name: str
     columns: tuple[tuple[str, str], ...]
     """Names and DuckDB types, in order."""
-    readers: dict[Event, dict[str, str]]
+    readers: dict[EventType, dict[str, str]]
     """SQL of each column by event type; a column that is not named is NULL."""
     per_entry: bool = False
     """One row per entry of the transaction instead of one per event."""

@@ -32,14 +32,6 @@ def source_of(topic: str) -> str | None:
     return topics.ledger_of(topic) or _STREAM_OF_TOPIC.get(topic)
 
 
-def record_seq(record: Message) -> int | None:
-    """The `seq` in a record's headers; None where the record has no proper one."""
-    text = dict(record.headers() or []).get("ts_seq")
-    if not isinstance(text, bytes) or not text.isdigit():
-        return None
-    return int(text)
-
-
 class TopicReader:
     """One consumer over all topics; `follow` says where to begin, `read` gives what is new."""
 
@@ -149,7 +141,7 @@ class TopicReader:
                 record = consumer.poll(KAFKA_WAIT_S)
                 if record is None:
                     raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT))
-                found = None if record.error() else record_seq(record)
+                found = None if record.error() else topics.seq_of(dict(record.headers() or ()))
                 if found is not None and found <= seq:
                     low = (record.offset() or middle) + 1
                 else:

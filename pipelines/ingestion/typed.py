@@ -13,7 +13,8 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from ledger_service.contract import topics
+from ledger_service.contract.events import event_type
+from ledger_service.contract.schemas import JOURNAL_EVENTS, STREAM_EVENTS, EventType
 from pipelines.ingestion import quarantine, shapes
 from pipelines.ingestion.manifest import DataFile, LandedSource, Landing
 from pipelines.ingestion.quarantine import Poison
@@ -88,8 +89,8 @@ class Converter:
             for file in source.raw
             if file.last_seq >= first and file.first_seq <= last
         ]
-        is_stream = name in topics.STREAMS
-        events = shapes.STREAM_EVENTS if is_stream else shapes.JOURNAL_EVENTS
+        is_stream = name in STREAM_EVENTS
+        events = STREAM_EVENTS.get(name, JOURNAL_EVENTS)
         self._duckdb.execute(
             "create or replace temp table raw as "
             "select seq, type, try(decode(bytes)) as doc from read_parquet($files) "
@@ -108,7 +109,7 @@ class Converter:
         rows = self._duckdb.execute("select seq, words from wrong order by seq").fetchall()
         return [Poison(seq, *words.split(": ", 1)) for seq, words in rows]
 
-    def _parse_type(self, number: int, event: shapes.Event, name: str, source_field: str) -> None:
+    def _parse_type(self, number: int, event: EventType, name: str, source_field: str) -> None:
         paths = ", ".join(f"'{field.json_path}'" for field in shapes.single_paths(event))
         self._duckdb.execute(
             f"create or replace temp table looked_at as "
@@ -134,7 +135,7 @@ class Converter:
         )
 
     def _write_tables(self, name: str, first: int, last: int) -> Iterator[tuple[str, DataFile]]:
-        events = shapes.STREAM_EVENTS if name in topics.STREAMS else shapes.JOURNAL_EVENTS
+        events = STREAM_EVENTS.get(name, JOURNAL_EVENTS)
         numbers = {event: number for number, event in enumerate(events)}
         for table in TABLES:
             selects = [
@@ -174,11 +175,11 @@ def _chunks(source: LandedSource) -> Iterator[tuple[int, int]]:
         first = last + 1
 
 
-def _header(event: shapes.Event) -> str:
-    return f"tallystick.{shapes.tag(event)}.v1"
+def _header(event: EventType) -> str:
+    return f"tallystick.{event_type(event)}.v1"
 
 
-def _select(table: Table, event: shapes.Event, number: int) -> str:
+def _select(table: Table, event: EventType, number: int) -> str:
     reader = table.readers[event]
     columns = ", ".join(
         f"cast({reader.get(name, 'null')} as {column_type}) as {name}"

@@ -59,7 +59,7 @@ def _compare(
     owner, name, topic = names
     last = 0
     for page in pages:
-        records = [(_seq(record), record.value()) for record in page]
+        records = [(topics.seq_of(dict(record.headers() or ())), record.value()) for record in page]
         found = [seq for seq, _ in records if seq is not None]
         span = (name, min(found, default=0), max(found, default=0))
         stored: dict[int, Row] = {row["seq"]: row for row in connection.execute(sql, span)}
@@ -77,11 +77,6 @@ def _compare(
                 message = f"record {seq} behind {last}: {code.replace('_', ' ')}"
                 report.add("kafka", owner, code, message, seq=seq, row=topic)
             last = seq or last
-
-
-def _seq(record: Message) -> int | None:
-    text = dict(record.headers() or []).get("ts_seq")
-    return int(text) if isinstance(text, bytes) and text.isdigit() else None
 
 
 def pages(bootstrap: str, topic: str) -> Iterator[list[Message]]:

@@ -148,7 +148,7 @@ def test_what_no_event_may_hold_is_refused(path: tuple[Any, ...], value: object)
 
 def test_what_an_event_needs_can_t_be_left_out() -> None:
     for cls in get_args(JournalEvent | StreamEvent):
-        name = schemas.type_name(cls)
+        name = event_type(cls)
         event = golden(name)
         validator(name).validate(event)
         needed = [field.name for field in msgspec.structs.fields(cls) if field.required]
@@ -212,7 +212,7 @@ def test_the_channels_are_the_topics() -> None:
     }
     carried = itertools.chain(*(channel["messages"] for channel in channels.values()))
     assert sorted(carried) == sorted(
-        schemas.type_name(event) for event in get_args(JournalEvent | StreamEvent)
+        event_type(event) for event in get_args(JournalEvent | StreamEvent)
     )
 
 

@@ -8,7 +8,6 @@ from ledger_service.contract.events import (
     PeriodClosed,
     PeriodReopened,
     TransactionPosted,
-    TrialLine,
 )
 from ledger_service.domain.book import Book, Replay
 from ledger_service.domain.closing import Books
@@ -20,7 +19,7 @@ from ledger_service.domain.period_commands import (
     ReopenPeriod,
     SoftClosePeriod,
 )
-from tests.ledger_book import NOW, carry_out, open_book, posting, reversing
+from tests.ledger_book import BOOKS, NOW, carry_out, open_book, posting, reversing
 
 A, B, FBO = "customer:1:wallet", "customer:2:wallet", "bank:fbo"
 JUNE = "2026-06-30"
@@ -108,12 +107,17 @@ def test_a_day_is_attested_when_it_is_over(book) -> None:
 
 
 def test_a_closing_states_trial_balance_root_and_checks(book) -> None:
-    line = TrialLine("1010", "asset", True, "USD", "5", "0")  # noqa: FBT003 - as in the event
-    book.closings[JUNE] = Books([line], "ab" * 32, ["debits_equal_credits"])
+    book.closings[JUNE] = BOOKS
     [event] = book.decide(ClosePeriod(JUNE, "usr_1"), NOW)
     assert isinstance(event, PeriodClosed)
-    assert (event.trial_balance, event.tree_root) == ([line], "ab" * 32)
+    assert (event.trial_balance, event.tree_root) == (BOOKS.trial_balance, "00" * 32)
     assert (event.tree_size, event.checks) == (book.seq, ["debits_equal_credits"])
+
+
+def test_a_ledger_without_accounts_has_no_books_to_close() -> None:
+    book = open_book()
+    book.closings[JUNE] = Books([], "00" * 32, ["debits_equal_credits"])
+    assert refused(book.decide(ClosePeriod(JUNE, "usr_1"), NOW)) == "nothing_to_close"
 
 
 def test_what_is_reopened_takes_corrections_again_and_can_be_closed_anew(book) -> None:

@@ -22,8 +22,7 @@ timeline as (
         daily.account,
         daily.balance_date as day,
         0 as is_statement,
-        case when accounts.normal_side = 'debit' then 1 else -1 end
-        * (daily.debits - daily.credits) as movement,
+        {{ on_normal_side('daily.debits', 'daily.credits') }} as movement,
         daily.entry_count,
         daily.last_seq
     from {{ ref('account_balances_daily') }} as daily

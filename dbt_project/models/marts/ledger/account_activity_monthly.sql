@@ -31,10 +31,7 @@ placed as (
     select
         days.*,
         accounts.normal_side,
-        case
-            when accounts.normal_side = 'debit' then days.debits - days.credits
-            else days.credits - days.debits
-        end as movement,
+        {{ on_normal_side('days.debits', 'days.credits') }} as movement,
         row_number() over (
             partition by days.ledger, days.account, days.month_start order by days.balance_date
         ) as place,

@@ -37,11 +37,8 @@ balances as (
         coalesce(totals.debits, 0) as debits,
         coalesce(totals.credits, 0) as credits,
         cast(
-            case
-                when accounts.normal_side = 'debit'
-                    then coalesce(totals.debits, 0) - coalesce(totals.credits, 0)
-                else coalesce(totals.credits, 0) - coalesce(totals.debits, 0)
-            end as decimal(38, 0)
+            {{ on_normal_side('coalesce(totals.debits, 0)', 'coalesce(totals.credits, 0)') }}
+            as decimal(38, 0)
         ) as balance,
         coalesce(pending.debits, 0) as pending_debits,
         coalesce(pending.credits, 0) as pending_credits,

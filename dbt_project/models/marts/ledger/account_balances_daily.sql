@@ -123,12 +123,7 @@ select
     movements.credits,
     cast(
         coalesce(opening.balance, 0)
-        + sum(
-            case
-                when accounts.normal_side = 'debit' then movements.debits - movements.credits
-                else movements.credits - movements.debits
-            end
-        ) over (
+        + sum({{ on_normal_side('movements.debits', 'movements.credits') }}) over (
             partition by movements.ledger, movements.account
             order by movements.balance_date
             rows between unbounded preceding and current row

@@ -37,10 +37,7 @@ movements as (
         daily.balance_date as position_date,
         {{ sum_money('daily.debits') }} as debits,
         {{ sum_money('daily.credits') }} as credits,
-        {{ sum_money(
-            "case when accounts.normal_side = 'debit' then daily.debits - daily.credits"
-            " else daily.credits - daily.debits end"
-        ) }} as movement,
+        {{ sum_money(on_normal_side('daily.debits', 'daily.credits')) }} as movement,
         max(daily.last_seq) as last_seq
     from {{ ref('account_balances_daily') }} as daily
     inner join {{ ref('accounts') }} as accounts
