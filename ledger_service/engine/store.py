@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -29,8 +29,10 @@ from ledger_service.engine.stored_tree import load_tree
 Connection = asyncpg.Connection
 PARTITION_ROWS = 16_777_216
 """Rows of a partition of the journal, as the migration makes them."""
-RECORD_TABLES = ("account", "balance", "reversal", "capture", "accrual", "period", "declaration", "tile")  # fmt: skip
-"""Tables that take the rows of `Batch.records`, in the order in which they are written."""
+OPENING_TABLES = ("account", "balance")
+"""Written before balances move: an account may be opened and moved in one commit."""
+RECORD_TABLES = ("reversal", "capture", "accrual", "period", "declaration", "tile")
+"""Both take the rows of `Batch.records`, in the order in which they stand here."""
 
 
 class Fenced(Exception):
@@ -252,6 +254,7 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
         await sent
     else:
         async with connection.transaction():
+            await _copy(connection, rows.batch, OPENING_TABLES)
             await _write(connection, rows, epoch)
             await _write_records(connection, rows)
             failpoints.reach("commit.before_commit")
@@ -291,6 +294,12 @@ async def _write(connection: Connection, rows: Rows, epoch: int) -> None:
         raise Fenced
 
 
+async def _copy(connection: Connection, batch: Batch, tables: Sequence[str]) -> None:
+    for table in tables:
+        if records := batch.records.get(table):
+            await connection.copy_records_to_table(table, schema_name="ledger", records=records)
+
+
 async def _write_records(connection: Connection, rows: Rows) -> None:
     """What only some events lead to."""
     batch = rows.batch
@@ -301,9 +310,7 @@ async def _write_records(connection: Connection, rows: Rows) -> None:
         )
         if not valid:
             raise ApprovalVoid
-    for table in RECORD_TABLES:
-        if records := batch.records.get(table):
-            await connection.copy_records_to_table(table, schema_name="ledger", records=records)
+    await _copy(connection, batch, RECORD_TABLES)
     if batch.changed:
         await connection.executemany(
             "update ledger.account set status = $3, status_seq = $4 "

@@ -47,6 +47,30 @@ async def opened(writer: LedgerWriter) -> None:
     await submit(writer, OPENING, *accounts)
 
 
+@pytest.mark.parametrize("linked", [False, True])
+async def test_an_account_is_opened_and_moved_in_one_commit(
+    ledger_database: LedgerDatabase, linked: bool
+) -> None:
+    """Two requests that arrive together are one batch; a surprise would take the ledger over anew."""
+    new = "customer:9:wallet"
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        asked = OpenAccount(new, "USD", "key_test"), posting("k", (A, 5), (new, -5))
+        _, moved = await submit(writer, *asked, linked=linked)
+        assert isinstance(moved, Committed)
+    connection = await asyncpg.connect(ledger_database.owner_url)
+    assert await connection.fetchval("select epoch from ledger.head") == 1
+    assert (
+        await connection.fetchval(
+            "select credits from ledger.balance join ledger.account using (ledger, number) "
+            "where account = $1",
+            new,
+        )
+        == 5
+    )
+    await connection.close()
+
+
 async def test_keys_hold_inside_a_batch_across_batches_and_across_restarts(
     ledger_database: LedgerDatabase,
 ) -> None:
