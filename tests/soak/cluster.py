@@ -126,12 +126,11 @@ class Cluster:
                 "calendar": "us_federal_reserve",
                 "chart": "us_fintech_fbo/1",
             }
-            assert http.post("/v1/ledgers", json=body).is_success
+            _open(http, "/v1/ledgers", body)
             for name, floor in FLOORS.items():
                 account = {"account": name, "currency": "USD"}
                 limit = {} if floor is None else {"floor": str(floor)}
-                answer = http.post(f"/v1/ledgers/{LEDGER}/accounts", json={**account, **limit})
-                assert answer.is_success, answer.text
+                _open(http, f"/v1/ledgers/{LEDGER}/accounts", {**account, **limit})
             asyncio.run(_make_approver(self.owner_url))
             body = {"username": "approver", "password": PASSWORD}
             self.session = http.post("/v1/sessions", json=body).json()["token"]
@@ -182,6 +181,14 @@ class Cluster:
             assert time.monotonic() < until, "the ledger takes nothing more"
             start = self.head() if start < 0 else start
             time.sleep(0.05)
+
+
+def _open(http: httpx.Client, path: str, body: dict[str, object]) -> None:
+    """Ask until it is done, as a client does: on a busy machine the writer may not be there yet."""
+    until = time.monotonic() + 60
+    while (answer := http.post(path, json=body)).status_code == 503 and time.monotonic() < until:
+        time.sleep(1)
+    assert answer.is_success, answer.text
 
 
 async def _make_approver(owner_url: str) -> None:

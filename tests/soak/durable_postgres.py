@@ -49,8 +49,8 @@ class DurablePostgres:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
             root = psutil.Process(self.process.pid)
+            root.suspend()  # first: what it forks later would live on, and hold its shared memory
             family = [*root.children(recursive=True), root]
-            root.suspend()
             for one in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
