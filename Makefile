@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-demo lock docs contract pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-pipeline bench-demo lock docs contract pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ bench-ledger: install  ## Measure the ledger at its HTTP edge, proven and durabl
 
 bench-ledger-aged: install  ## The same with 20,000,000 transfers in the journal (TRANSFERS=...)
 	@python -m tests.bench.aged
+
+bench-pipeline: install  ## From the journal to published marts, 10,000,000 entries (TRANSFERS=...)
+	@python -m tests.bench.pipeline
 
 bench-demo: install  ## Print the figures of the last demo
 	@tally demo figures

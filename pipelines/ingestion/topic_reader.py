@@ -98,7 +98,7 @@ class TopicReader:
         self._following.clear()
 
     def read(self, limit: int, seconds: float) -> dict[str, list[Message]]:
-        """Up to about `limit` records by topic: all there are, if that is fewer.
+        """Up to `limit` records by topic: all there are, if that is fewer.
 
         Reads every topic to its end, and where nothing is new waits up to `seconds` for a record.
         Errors: `KafkaException`, also where the ends are not reached in KAFKA_WAIT_S.
@@ -107,7 +107,7 @@ class TopicReader:
         begun = time.monotonic()
         count = 0
         while count < limit:
-            for record in self._consumer.consume(PAGE, timeout=0.05):
+            for record in self._consumer.consume(min(PAGE, limit - count), timeout=0.05):
                 topic, error = record.topic() or "", record.error()
                 if error is None:
                     batches[topic].append(record)
