@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ledger_service.contract import environment
+from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.snapshots import CheckResult, Manifest, SnapshotName
 from pipelines.checks.identities import check_identities
 from pipelines.checks.two_roads import check_two_roads
@@ -44,22 +44,21 @@ class Publication:
 class Flow:
     """All steps, over one set of places, one Kafka and one ledger API."""
 
-    def __init__(self, places: Places, bootstrap: str, api: LedgerApi) -> None:
+    def __init__(self, places: Places, brokers: Brokers, api: LedgerApi) -> None:
         self.places = places
         self.lock = WarehouseLock(places.warehouse)
         self.landing = Landing(places.landing)
         self.dbt = Dbt(places)
         self.api = api
-        self.reader = TopicReader(bootstrap)
+        self.reader = TopicReader(brokers)
         self.refused: dict[str, str] = {}
         """Sources that stand still because their topic has a gap, and which."""
         self._converter = Converter(self.landing, places.quarantine)
 
     @classmethod
     def from_settings(cls) -> Flow:
-        """What the environment names. Errors: `MissingSetting`."""
-        bootstrap = environment.read("TALLYSTICK_KAFKA_BOOTSTRAP")
-        return cls(Places.from_settings(), bootstrap, LedgerApi.from_settings())
+        """What the environment names. Errors: `MissingSetting`, `BrokerSettingError`."""
+        return cls(Places.from_settings(), Brokers.from_settings(), LedgerApi.from_settings())
 
     def close(self) -> None:
         """Let go of Kafka, the API and memory."""

@@ -18,6 +18,7 @@ import httpx
 import structlog
 from confluent_kafka import KafkaException
 
+from ledger_service.contract.brokers import refusal
 from pipelines.checks import expectations
 from pipelines.flow import Flow, Publication, merge
 from pipelines.publication.snapshot import Outcome
@@ -142,7 +143,8 @@ def _land(flow: Flow) -> int:
     try:
         return flow.land(IDLE_POLL_S).events
     except KafkaException as failure:
-        log.warning("landing.kafka_unreachable", detail=str(failure))
+        said = refusal(failure)
+        log.warning("landing.interrupted", code=said.code, detail=said.message)
         time.sleep(1.0)
         return 0
 

@@ -120,10 +120,10 @@ def ledger_database(postgres: servers.Postgres, _migrated: str) -> Iterator[serv
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The bootstrap address of a private Kafka; topics must be created by name."""
-    with servers.kafka(tmp_path_factory.mktemp("kafka")) as bootstrap:
-        yield bootstrap
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
+    """A private Kafka: `.login(part)`, `.admin`; topics must be created by name."""
+    with servers.kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import psutil
 
+from ledger_service.contract.brokers import Brokers
 from ledger_service.migrations.cli import upgrade
 from ledger_service.stack import database, logins, probes, supervision
 from ledger_service.stack.home import free_port, password
-from ledger_service.stack.kafka.server import KafkaServer
+from ledger_service.stack.kafka import rights
+from ledger_service.stack.kafka.server import ADMIN, KafkaServer
 from ledger_service.stack.postgres import PostgresServer
 from ledger_service.stack.temporal import TemporalServer
 
@@ -156,17 +158,56 @@ def migrated_template(server: Postgres) -> str:
     return TEMPLATE
 
 
+QUICK_JAVA = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kafka:
+    """A private Kafka with the logins of the stack and their rights."""
+
+    server: KafkaServer
+
+    @property
+    def admin(self) -> Brokers:
+        """As whoever may all: for what tests prepare, break and look at."""
+        return self.server.known(ADMIN)
+
+    def login(self, name: str, password: str | None = None) -> Brokers:
+        """As the login of a part: relay, pipelines, verifier or replay."""
+        return Brokers(
+            self.server.bootstrap, "SASL_PLAINTEXT", logins.kafka_login(name), password or name
+        )
+
+    def settings(self, name: str) -> dict[str, str]:
+        """The same as settings of a process."""
+        return kafka_settings(self.login(name))
+
+
+def kafka_settings(brokers: Brokers) -> dict[str, str]:
+    """What the environment of a process says of Kafka."""
+    return {
+        "TALLYSTICK_KAFKA_BOOTSTRAP": brokers.bootstrap,
+        "TALLYSTICK_KAFKA_SECURITY": brokers.security,
+        "TALLYSTICK_KAFKA_USERNAME": brokers.username,
+        "TALLYSTICK_KAFKA_PASSWORD": brokers.password,
+        "TALLYSTICK_KAFKA_CA": brokers.ca,
+    }
+
+
 @contextlib.contextmanager
-def kafka(folder: Path) -> Iterator[str]:
-    """A fresh Kafka; gives its bootstrap address."""
-    quick = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
-    server = KafkaServer(folder / "kafka", JARS, free_port(), free_port(), jvm_options=quick)
+def kafka(folder: Path) -> Iterator[Kafka]:
+    """A fresh Kafka, in which every login's password is its name."""
+    server = KafkaServer(
+        folder / "kafka", JARS, free_port(), free_port(), free_port(), str, jvm_options=QUICK_JAVA
+    )
     server.prepare()
     log = folder / "kafka.log"
     # Killed at the end: nobody needs what it would tidy up for seconds.
     with running(server.command(), log, stop=signal.SIGKILL) as process:
-        wait_ready(process, log, lambda: probes.kafka(server.bootstrap))
-        yield server.bootstrap
+        wait_ready(process, log, server.probe)
+        one = Kafka(server)
+        rights.grant(one.admin, {login: login for login in rights.LOGINS})
+        yield one
 
 
 @contextlib.contextmanager

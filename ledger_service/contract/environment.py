@@ -36,6 +36,21 @@ _TABLE = [
     ),
     Setting("TALLYSTICK_KAFKA_BOOTSTRAP", "Kafka brokers, host:port[,host:port]."),
     Setting(
+        "TALLYSTICK_KAFKA_SECURITY",
+        "SASL_SSL (login over TLS), SASL_PLAINTEXT (login only) or PLAINTEXT (neither).",
+        "SASL_SSL",
+    ),
+    Setting("TALLYSTICK_KAFKA_USERNAME", "Login of this service at Kafka."),
+    Setting("TALLYSTICK_KAFKA_PASSWORD", "Password of that login.", secret=True),
+    Setting(
+        "TALLYSTICK_KAFKA_MECHANISM", "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN.", "SCRAM-SHA-512"
+    ),
+    Setting(
+        "TALLYSTICK_KAFKA_CA",
+        "PEM file of the authority behind the brokers' certificates; default: the machine's own.",
+        "",
+    ),
+    Setting(
         "TALLYSTICK_KAFKA_REPLICATION",
         "Replicas of each topic the relay creates: 3 on a cluster.",
         "1",

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 RESERVED = "tallystick."
 """Where topics begin that only the relay may write to."""
 
+RELAY_TRANSACTIONS, REPLAY_TRANSACTIONS = "tallystick-relay-", "tallystick-replay-"
+"""Where transactional ids begin: whoever may use one can fence the others who write under it."""
+
 STREAMS = ("parties", "statements", "alert_decisions")
 """The streams beside the journals; each is gapless in `seq` when it is published."""
 

@@ -10,13 +10,14 @@ import msgspec
 import psycopg
 
 from ledger_service.contract import environment, logs
+from ledger_service.contract.brokers import Brokers
 from ledger_service.engine.arriving import arrive
 from ledger_service.engine.leaving import export as export_ledger
 from ledger_service.engine.pack import PackError, write_pack
 from ledger_service.engine.projections import PROJECTIONS
 from ledger_service.engine.rebuild import rebuild as rebuild_projection
-from ledger_service.engine.relay import Source
 from ledger_service.engine.replay import replay as replay_events
+from ledger_service.engine.sources import Source
 from ledger_service.engine.verification import remedies
 from ledger_service.engine.verification.explain import EXPLANATIONS, explain_event
 from ledger_service.engine.verify import Keys, Report, verify_new
@@ -26,12 +27,10 @@ from ledger_service.engine.verify import verify as run_verify
 @click.command()
 @click.option("--ledger", help="Only this ledger.")
 @click.option("--full", is_flag=True, help="Everything, not only what came since the last time.")
-@click.option("--kafka", metavar="HOST:PORT", help="Compare the topics of these brokers too.")
+@click.option("--kafka", is_flag=True, help="Compare the topics too.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.option("--explain", metavar="SEQ|CHECK", help="What an event is, or what a finding means.")
-def verify(
-    ledger: str | None, full: bool, kafka: str | None, as_json: bool, explain: str | None
-) -> None:
+def verify(ledger: str | None, full: bool, kafka: bool, as_json: bool, explain: str | None) -> None:
     """Derive everything again from the journal; name what does not agree (exit 1).
 
     A violation of journal, chain or balance stops its ledger.
@@ -47,8 +46,9 @@ def verify(
     )
     try:
         url = environment.read("TALLYSTICK_DATABASE_URL")
-        if full or kafka is not None:
-            report = run_verify(url, ledger, full=full, keys=keys, kafka=kafka)
+        if full or kafka:
+            brokers = Brokers.from_settings() if kafka else None
+            report = run_verify(url, ledger, full=full, keys=keys, brokers=brokers)
         else:
             report = verify_new(url, ledger, keys=keys)
         remedies.apply(url, report)
@@ -176,7 +176,7 @@ def replay(source: str, topic: str, *, stream: bool, first: int, last: int | Non
         first=first,
         last=last,
         database_url=environment.read("TALLYSTICK_DATABASE_URL"),
-        bootstrap=environment.read("TALLYSTICK_KAFKA_BOOTSTRAP"),
+        brokers=Brokers.from_settings(),
         replication=int(environment.read("TALLYSTICK_KAFKA_REPLICATION")),
     )
     print(f"{topic}: {count} events of {source}, as the journal holds them")

@@ -15,9 +15,11 @@ import structlog
 from confluent_kafka import KafkaException
 
 from ledger_service.contract import environment, logs
+from ledger_service.contract.brokers import Brokers, refusal
 from ledger_service.contract.service import Health, stop_on_signals
 from ledger_service.engine import failpoints
-from ledger_service.engine.relay import Publisher, RelayError, Source, read_heads, store_positions
+from ledger_service.engine.relay import Publisher
+from ledger_service.engine.sources import RelayError, Source, read_heads, store_positions
 
 POLL_S = 0.05
 LONGEST_PAUSE_S = 10.0
@@ -33,8 +35,10 @@ class SourceThread:
         self.publisher = publisher
         self.head = 0
         self.state = "opening"
-        """opening, publishing, waiting (a server can't be reached) or stopped (see `alarm`)."""
+        """opening, publishing, waiting (it tries again) or stopped (for good); `alarm` says why."""
         self.alarm: str | None = None
+        self.detail: str | None = None
+        """The alarm in words, with what to do."""
         self._stop = stop
         self._wake = threading.Event()
         # Threads begin with no context of their own, and their log lines would name no service.
@@ -65,22 +69,27 @@ class SourceThread:
         """For `/readyz`."""
         position = self.publisher.position
         lag = max(0, self.head - position)
-        return {"state": self.state, "seq": position, "lag": lag, "alarm": self.alarm}
+        return {
+            "state": self.state, "seq": position, "lag": lag,
+            "alarm": self.alarm, "detail": self.detail,
+        }  # fmt: skip
+
+    def _say(self, state: str, alarm: str | None = None, detail: str | None = None) -> None:
+        self.state, self.alarm, self.detail = state, alarm, detail
 
     def _run(self) -> None:
         pause = 0.2
         while not self._stop.is_set():
             try:
-                self.state = "opening"
                 self.publisher.open()
-                self.state = "publishing"
+                self._say("publishing")
                 log.info(
                     "relay.opened", topic=self.publisher.source.topic, seq=self.publisher.position
                 )
                 pause = 0.2
                 self._publish_until_stopped()
             except RelayError as alarm:
-                self.state, self.alarm = "stopped", alarm.code
+                self._say("stopped", alarm.code, str(alarm))
                 log.error(  # noqa: TRY400 - the alarm says it all, a traceback would bury it
                     "relay.alarm",
                     topic=self.publisher.source.topic,
@@ -90,12 +99,12 @@ class SourceThread:
                 return
             except (KafkaException, psycopg.Error, BufferError) as failure:
                 # A fenced producer ends here too: opening anew reads back what its successor did.
-                self.state = "waiting"
+                self._say("waiting", *_reason(failure))
                 log.warning(
                     "relay.interrupted",
                     topic=self.publisher.source.topic,
-                    error=type(failure).__name__,
-                    detail=str(failure),
+                    code=self.alarm,
+                    detail=self.detail,
                     retry_in_s=pause,
                 )
                 self._stop.wait(pause)
@@ -108,6 +117,14 @@ class SourceThread:
             if self.publisher.publish() == 0:
                 self._wake.wait(timeout=1.0)
                 self._wake.clear()
+
+
+def _reason(failure: KafkaException | psycopg.Error | BufferError) -> tuple[str, str]:
+    if isinstance(failure, KafkaException):
+        return refusal(failure)
+    if isinstance(failure, psycopg.Error):
+        return "database_not_answering", str(failure)
+    return "kafka_not_answering", str(failure)
 
 
 class Relay:
@@ -175,7 +192,7 @@ def main() -> None:
     logs.configure("relay", environment.read("TALLYSTICK_LOG_LEVEL"))
     failpoints.arm_from_environment()
     database_url = environment.read("TALLYSTICK_DATABASE_URL")
-    bootstrap = environment.read("TALLYSTICK_KAFKA_BOOTSTRAP")
+    brokers = Brokers.from_settings()
     replication = int(environment.read("TALLYSTICK_KAFKA_REPLICATION"))
     stop = stop_on_signals()
     health = Health()
@@ -183,7 +200,7 @@ def main() -> None:
 
     def make_publisher(source: Source) -> Publisher:
         return Publisher(
-            source, database_url=database_url, bootstrap=bootstrap, replication=replication
+            source, database_url=database_url, brokers=brokers, replication=replication
         )
 
     Relay(make_publisher, health).run(database_url, stop)

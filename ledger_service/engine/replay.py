@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from itertools import chain, zip_longest
 
 import psycopg
-from confluent_kafka import Message
+from confluent_kafka import KafkaException, Message
 
 from ledger_service.contract import topics
-from ledger_service.engine.relay import (
-    Publisher,
+from ledger_service.contract.brokers import Brokers, refusal
+from ledger_service.engine.relay import Publisher, record_seq
+from ledger_service.engine.sources import (
     RelayError,
     Source,
     StoredEvent,
     read_events,
     read_heads,
-    record_seq,
 )
 from ledger_service.engine.verification.kafka import pages
 
@@ -42,6 +42,11 @@ class Copy(Source):
         """Never: all of a range is asked for."""
         return False
 
+    @property
+    def transactional_id(self) -> str:
+        """Never one of the relay's."""
+        return topics.REPLAY_TRANSACTIONS + self.into
+
 
 def replay(
     source: Source,
@@ -50,14 +55,14 @@ def replay(
     first: int = 1,
     last: int | None = None,
     database_url: str,
-    bootstrap: str,
+    brokers: Brokers,
     replication: int,
 ) -> int:
     """Publish events `first` to `last` (None: the newest one) of `source` into the topic `into`, and
     read them back; gives how many there are. Killed and called again, it goes on where it was.
 
     Errors: `RelayError` `topic_reserved`, `unknown_source`, `no_such_range`, `topic_holds_others`,
-    `replay_differs`, and those of `Publisher`; `KafkaException` and `psycopg.Error`.
+    `replay_differs`, those of `Publisher`, and those of `refusal` that Kafka gives; `psycopg.Error`.
     """
     if into.startswith(topics.RESERVED):
         raise RelayError(
@@ -78,7 +83,7 @@ def replay(
         publisher = Publisher(
             copy,
             database_url=database_url,
-            bootstrap=bootstrap,
+            brokers=brokers,
             replication=replication,
             first=first,
             last=last,
@@ -94,9 +99,11 @@ def replay(
                 pass
             publisher.close()
             publisher.open()  # which waits until readers see what was committed last
+            _compare(brokers, into, _events(connection, copy, first, last))
+        except KafkaException as failure:
+            raise RelayError(*refusal(failure)) from failure
         finally:
             publisher.close()
-        _compare(bootstrap, into, _events(connection, copy, first, last))
     return last - first + 1
 
 
@@ -109,9 +116,9 @@ def _events(
         after = page[-1].seq
 
 
-def _compare(bootstrap: str, topic: str, events: Iterator[StoredEvent]) -> None:
+def _compare(brokers: Brokers, topic: str, events: Iterator[StoredEvent]) -> None:
     """Errors: `RelayError` `replay_differs`."""
-    records: Iterator[Message] = chain.from_iterable(pages(bootstrap, topic))
+    records: Iterator[Message] = chain.from_iterable(pages(brokers, topic))
     for record, event in zip_longest(records, events):
         held = None if record is None else (record_seq(record), record.value())
         due = None if event is None else (event.seq, event.content)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import dict_row
 
+from ledger_service.contract.brokers import Brokers
 from ledger_service.engine.projections import HISTORY
 from ledger_service.engine.verification import (
     journal,
@@ -110,16 +111,16 @@ def verify(
     *,
     full: bool = True,
     keys: Keys | None = None,
-    kafka: str | None = None,
+    brokers: Brokers | None = None,
 ) -> Report:
-    """Verify one ledger or all, changing nothing. `kafka`: brokers to compare the topics of.
+    """Verify one ledger or all, changing nothing. `brokers`: of which the topics are compared, too.
 
     Without `full`, only what came since the last sound incremental run.
     """
     with _snapshot(url, read_only=True) as connection:
         report = verify_in(connection, ledger, keys or Keys(), full=full)
-        if kafka is not None:
-            check_kafka(connection, report, kafka, ledger)
+        if brokers is not None:
+            check_kafka(connection, report, brokers, ledger)
     return report
 
 

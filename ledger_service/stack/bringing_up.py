@@ -172,6 +172,8 @@ class _Starter:
     def _step(self, part: Part) -> None:
         if part.name == "database":
             create_database(self._home)
+        if part.name == "kafka-logins":
+            create_kafka_logins(self._home)
         for command in part.commands:
             run_command(self._home, part, command)
 
@@ -189,6 +191,15 @@ def create_database(home: Home) -> None:
         database.create_database(admin, settings.DATABASE)
     owner = settings.owner_url(home)
     database.create_logins(owner, logins.database_of(owner), settings.login_passwords(home))
+
+
+def create_kafka_logins(home: Home) -> None:
+    """A login per part at Kafka, with its rights; none where the Kafka that was given takes none."""
+    from ledger_service.stack.kafka import rights
+
+    admin = servers.kafka_admin(home)
+    if admin.security != "PLAINTEXT":
+        rights.grant(admin, {login: home.secret(f"kafka_{login}") for login in rights.LOGINS})
 
 
 def run_command(home: Home, part: Part, command: Sequence[str]) -> None:

@@ -1,4 +1,7 @@
-"""Names and addresses of the database's logins, one per role; making them is `database`'s part."""
+"""Names and addresses of logins: the database's, one per role, and Kafka's, one per part.
+
+Making them is the part of `database` and of `kafka.rights`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,11 @@ OWNER = "tallystick_owner"
 def login(database: str, role: str) -> str:
     """Name of the login of `role` in `database`; logins belong to the whole server."""
     return f"{database}_{role}_login"
+
+
+def kafka_login(part: str) -> str:
+    """Name of the login of a part at Kafka; logins belong to the whole cluster."""
+    return f"tallystick-{part}"
 
 
 def with_credentials(url: str, user: str, password: str, database: str | None = None) -> str:

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from ledger_service.contract.brokers import Brokers
 from ledger_service.stack.errors import StackError
 
 Probe = Callable[[], str | None]
@@ -61,17 +62,17 @@ def sql(url: str) -> str | None:
     return None
 
 
-def kafka(bootstrap: str) -> str | None:
-    """A broker gives its metadata."""
-    closed = tcp(bootstrap.split(",", maxsplit=1)[0])
+def kafka(brokers: Brokers, seconds: float = 3) -> str | None:
+    """A broker lets us in and gives its metadata."""
+    closed = tcp(brokers.bootstrap.split(",", maxsplit=1)[0])
     if closed:
         return closed
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}, logger=_silent())
+    client = AdminClient({**brokers.client(), "log_level": 0}, logger=_silent())
     try:
-        return None if client.list_topics(timeout=3).brokers else "no broker yet"
+        return None if client.list_topics(timeout=seconds).brokers else "no broker yet"
     except KafkaException as error:
         return str(error)
 

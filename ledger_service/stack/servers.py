@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ledger_service.contract.brokers import Brokers
 from ledger_service.stack import dagster_servers, probes, settings
 from ledger_service.stack.home import Home
-from ledger_service.stack.kafka.server import KafkaServer
+from ledger_service.stack.kafka.server import ADMIN, KafkaServer
 from ledger_service.stack.postgres import PostgresServer
 from ledger_service.stack.services import GIVEN_BY_ADDRESS, Part
 from ledger_service.stack.temporal import TemporalServer
@@ -21,8 +22,20 @@ def postgres(home: Home) -> PostgresServer:
 def kafka(home: Home) -> KafkaServer:
     """The home's Kafka."""
     return KafkaServer(
-        home / "kafka", home / "kafka" / "lib", home.port("kafka"), home.port("kafka.controller")
+        home / "kafka",
+        home / "kafka" / "lib",
+        home.port("kafka"),
+        home.port("kafka.brokers"),
+        home.port("kafka.controller"),
+        lambda name: home.secret(f"kafka_{name}"),
     )
+
+
+def kafka_admin(home: Home) -> Brokers:
+    """Kafka, here or elsewhere, as whoever makes logins and gives rights."""
+    if settings.given(home, "kafka"):
+        return settings.given_brokers(home)
+    return kafka(home).known(ADMIN)
 
 
 def temporal(home: Home) -> TemporalServer:
@@ -67,15 +80,15 @@ def command(home: Home, part: Part) -> list[str]:
 def probe(home: Home, part: Part) -> str | None:
     """None where the part is ready, else the reason why not."""
     elsewhere = settings.given(home, part.name)
-    return _probe_elsewhere(part, elsewhere) if elsewhere else _probe_here(home, part)
+    return _probe_elsewhere(home, part, elsewhere) if elsewhere else _probe_here(home, part)
 
 
-def _probe_elsewhere(part: Part, address: str) -> str | None:
+def _probe_elsewhere(home: Home, part: Part, address: str) -> str | None:
     match part.name:
         case "postgres":
             return probes.sql(address)
         case "kafka":
-            return probes.kafka(address)
+            return probes.kafka(settings.given_brokers(home))
     return probes.grpc_health(address, probes.TEMPORAL)
 
 
@@ -84,7 +97,7 @@ def _probe_here(home: Home, part: Part) -> str | None:
         case "postgres":
             return postgres(home).probe()
         case "kafka":
-            return probes.kafka(home.address("kafka"))
+            return kafka(home).probe()
         case "temporal":
             return temporal(home).probe()
         case "dagster-code":

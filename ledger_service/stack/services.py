@@ -29,6 +29,8 @@ class Part:
     """Settings it gets, without the prefix TALLYSTICK_."""
     role: str | None = None
     """Login of its DATABASE_URL; `owner` is the database's owner."""
+    kafka: str | None = None
+    """Login of its KAFKA_USERNAME."""
     api_key: str | None = None
     """Identity of its API_KEY."""
     ports: tuple[str, ...] = ()
@@ -45,11 +47,16 @@ class Part:
 
 
 _HEALTH = "HEALTH_LISTEN"
+_KAFKA = (
+    "KAFKA_BOOTSTRAP", "KAFKA_SECURITY", "KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_MECHANISM",
+    "KAFKA_CA",
+)  # fmt: skip
 _PARTS = [
     # PostgreSQL's SIGINT ends sessions and stops cleanly; SIGTERM would wait for them
     Part("postgres", "server", ports=("postgres",), stop_signal="INT", drains_within=60),
-    Part("kafka", "server", ports=("kafka", "kafka.controller"), ready_within=180,
+    Part("kafka", "server", ports=("kafka", "kafka.brokers", "kafka.controller"), ready_within=180,
          drains_within=60),
+    Part("kafka-logins", "step", needs=("kafka",)),
     Part("temporal", "server", ports=("temporal", "temporal.http", "temporal.metrics")),
     Part("database", "step", needs=("postgres",)),
     Part(
@@ -73,8 +80,8 @@ _PARTS = [
         ),
     ),
     Part(
-        "relay", needs=("migrations", "kafka"), role="relay", ports=("relay.health",),
-        settings=("DATABASE_URL", "KAFKA_BOOTSTRAP", _HEALTH),
+        "relay", needs=("migrations", "kafka-logins"), role="relay", kafka="relay",
+        ports=("relay.health",), settings=("DATABASE_URL", *_KAFKA, "KAFKA_REPLICATION", _HEALTH),
     ),
     Part(
         "witness", needs=("api",), api_key="witness", ports=("witness.health",),
@@ -91,12 +98,12 @@ _PARTS = [
         settings=("DATABASE_URL", "TEMPORAL_ADDRESS", "API_URL", "API_KEY", "PAYLOAD_KEY", _HEALTH),
     ),
     Part(
-        "dagster-code", "server", needs=("identities",), api_key="pipelines",
-        ports=("dagster-code",), settings=("KAFKA_BOOTSTRAP", "API_URL", "API_KEY"),
+        "dagster-code", "server", needs=("identities",), kafka="pipelines", api_key="pipelines",
+        ports=("dagster-code",), settings=(*_KAFKA, "API_URL", "API_KEY"),
         ready_within=180,
     ),
     # the daemon starts the streaming run at once, so what the run reads has to be there
-    Part("dagster-daemon", "server", needs=("dagster-code", "kafka", "api"), ready_within=120),
+    Part("dagster-daemon", "server", needs=("dagster-code", "kafka-logins", "api"), ready_within=120),
     Part(
         "dagster-webserver", needs=("dagster-code",), ports=("dagster-webserver",),
         settings=("LISTEN", "DAGSTER_SECRET"), ready_within=180,
@@ -121,6 +128,11 @@ GIVEN_BY_ADDRESS = {
     "temporal": "TALLYSTICK_TEMPORAL_ADDRESS",
 }
 """Servers that are not started where these settings name one elsewhere."""
+GIVEN_WITH_KAFKA = (
+    "KAFKA_SECURITY", "KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_MECHANISM", "KAFKA_CA",
+    "KAFKA_REPLICATION",
+)  # fmt: skip
+"""What a Kafka elsewhere is given with: how to reach it, and its administrator's login."""
 
 _API = ("API_URL", "API_KEY")
 _BANK = ("BANK_URL", "BANK_SECRET")
@@ -129,9 +141,15 @@ _COMMANDS = [
     Part("migrate", "step", settings=("OWNER_DATABASE_URL",)),
     Part("monitor", "step", settings=("DATABASE_URL", "API_URL"), role="monitor"),
     Part("identities", "step", settings=("ENV", "DATABASE_URL", "TOKEN_KEY"), role="api"),
-    Part("verify", "step", settings=("DATABASE_URL", *_PUBLIC), role="verifier"),
+    Part(
+        "verify", "step", settings=("DATABASE_URL", *_KAFKA, *_PUBLIC), role="verifier",
+        kafka="verifier",
+    ),
     Part("pack", "step", settings=("DATABASE_URL", *_PUBLIC), role="verifier"),
-    Part("replay", "step", settings=("DATABASE_URL", "KAFKA_BOOTSTRAP"), role="relay"),
+    Part(
+        "replay", "step", settings=("DATABASE_URL", *_KAFKA, "KAFKA_REPLICATION"), role="relay",
+        kafka="replay",
+    ),
     # these write: they come as the owner
     Part("rebuild", "step", settings=("DATABASE_URL",), role="owner"),
     Part("export", "step", settings=("DATABASE_URL", *_PUBLIC), role="owner"),
@@ -139,9 +157,11 @@ _COMMANDS = [
     Part("load", "step", settings=(*_API, *_BANK), api_key="integrator"),
     Part("simulate", "step", settings=(*_API, *_BANK), api_key="integrator"),
     Part("statements", "step", settings=(*_API, *_BANK), api_key="bank"),
-    Part("pipeline", "step", settings=("KAFKA_BOOTSTRAP", *_API), api_key="pipelines"),
+    Part(
+        "pipeline", "step", settings=(*_KAFKA, *_API), kafka="pipelines", api_key="pipelines",
+    ),
     Part("snapshot", "step"),
-]
+]  # fmt: skip
 COMMANDS: dict[str, Part] = {part.name: part for part in _COMMANDS}
 """What commands take from the home of the local stack where the environment does not say it."""
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ledger_service.contract import environment
+from ledger_service.contract.brokers import Brokers
 from ledger_service.stack import logins
 from ledger_service.stack.errors import StackError
 from ledger_service.stack.home import Home, key, password
 from ledger_service.stack.postgres import SUPERUSER
-from ledger_service.stack.services import GIVEN_BY_ADDRESS, Part
+from ledger_service.stack.services import GIVEN_BY_ADDRESS, GIVEN_WITH_KAFKA, Part
 
 DATABASE = "tallystick"
 PREFIX = "TALLYSTICK_"
@@ -43,6 +44,10 @@ def remember_given(home: Home) -> None:
         home.secret_file(f"given_{server}").unlink(missing_ok=True)
         if address := os.environ.get(name):
             home.secret(f"given_{server}", lambda address=address: address)
+    for name in GIVEN_WITH_KAFKA:
+        home.secret_file(f"given_{name}").unlink(missing_ok=True)
+        if given(home, "kafka") and (value := os.environ.get(PREFIX + name)):
+            home.secret(f"given_{name}", lambda value=value: value)
 
 
 def admin_url(home: Home) -> str:
@@ -63,6 +68,36 @@ def owner_url(home: Home) -> str:
 def login_passwords(home: Home) -> dict[str, str]:
     """The password of every role's login."""
     return {role: home.secret(f"database_{role}") for role in (*logins.ROLES, logins.MONITOR)}
+
+
+def _given_with_kafka(home: Home, name: str) -> str:
+    """What a Kafka elsewhere was given with, or the setting's default; empty where it has none."""
+    return given(home, name) or environment.SETTINGS[PREFIX + name].default or ""
+
+
+def brokers(home: Home, login: str) -> Brokers:
+    """Kafka as the login of a part; without one where the Kafka that was given takes none."""
+    elsewhere = given(home, "kafka")
+    security = _given_with_kafka(home, "KAFKA_SECURITY") if elsewhere else "SASL_PLAINTEXT"
+    return Brokers(
+        elsewhere or home.address("kafka"),
+        security,
+        logins.kafka_login(login),
+        home.secret(f"kafka_{login}"),
+        ca=_given_with_kafka(home, "KAFKA_CA"),
+    )
+
+
+def given_brokers(home: Home) -> Brokers:
+    """A Kafka that is run elsewhere, as the administrator whose login was given."""
+    return Brokers(
+        given(home, "kafka") or "",
+        _given_with_kafka(home, "KAFKA_SECURITY"),
+        _given_with_kafka(home, "KAFKA_USERNAME"),
+        _given_with_kafka(home, "KAFKA_PASSWORD"),
+        _given_with_kafka(home, "KAFKA_MECHANISM"),
+        _given_with_kafka(home, "KAFKA_CA"),
+    )
 
 
 def api_key(home: Home, identity: str) -> str:
@@ -92,6 +127,10 @@ def _database_url(home: Home, part: Part) -> str:
     return logins.with_credentials(owner, name, login_passwords(home)[role])
 
 
+def _brokers(home: Home, part: Part) -> Brokers:
+    return brokers(home, part.kafka or part.name)
+
+
 def _health(home: Home, part: Part) -> str:
     return home.address(f"{part.name}.health")
 
@@ -100,7 +139,13 @@ _RESOLVERS: dict[str, Callable[[Home, Part], str]] = {
     "ENV": lambda _home, _part: os.environ.get("TALLYSTICK_ENV", "demo"),
     "DATABASE_URL": _database_url,
     "OWNER_DATABASE_URL": lambda home, _: owner_url(home),
-    "KAFKA_BOOTSTRAP": lambda home, _: given(home, "kafka") or home.address("kafka"),
+    "KAFKA_BOOTSTRAP": lambda home, part: _brokers(home, part).bootstrap,
+    "KAFKA_SECURITY": lambda home, part: _brokers(home, part).security,
+    "KAFKA_USERNAME": lambda home, part: _brokers(home, part).username,
+    "KAFKA_PASSWORD": lambda home, part: _brokers(home, part).password,
+    "KAFKA_MECHANISM": lambda home, part: _brokers(home, part).mechanism,
+    "KAFKA_CA": lambda home, part: _brokers(home, part).ca,
+    "KAFKA_REPLICATION": lambda home, _: _given_with_kafka(home, "KAFKA_REPLICATION"),
     "TEMPORAL_ADDRESS": lambda home, _: given(home, "temporal") or home.address("temporal"),
     "API_URL": lambda home, _: f"http://{home.address('api')}",
     "API_KEY": lambda home, part: api_key(home, part.api_key or part.name),
@@ -147,14 +192,16 @@ def process_environment(home: Home, part: Part) -> dict[str, str]:
 def fill_in(part: Part, surroundings: Mapping[str, str]) -> dict[str, str]:
     """Settings that `part` needs, `surroundings` lack, and a home that is in use can give.
 
-    A home that no stack was started in gives nothing, and is not made by asking.
+    A home that no stack was started in gives nothing, and is not made by asking. Of Kafka it gives
+    all or nothing: its logins belong to its own brokers.
     """
     home = Home.current()
     if not (home / "supervisor").is_dir():
         return {}
     filled: dict[str, str] = {}
+    other_kafka = "TALLYSTICK_KAFKA_BOOTSTRAP" in surroundings
     for name in part.settings:
-        if PREFIX + name not in surroundings:
+        if PREFIX + name not in surroundings and not (other_kafka and name.startswith("KAFKA_")):
             try:
                 filled[PREFIX + name] = _RESOLVERS[name](home, part)
             except StackError:

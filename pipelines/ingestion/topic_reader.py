@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -18,6 +18,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from ledger_service.contract import topics
+from ledger_service.contract.brokers import Brokers, refused_login
 from pipelines.ingestion.manifest import LandedSource
 
 KAFKA_WAIT_S = 15.0
@@ -35,18 +36,15 @@ def source_of(topic: str) -> str | None:
 class TopicReader:
     """One consumer over all topics; `follow` says where to begin, `read` gives what is new."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, brokers: Brokers) -> None:
+        self._errors: list[KafkaError] = []
+        """What the client met while it waited for an answer."""
         self._settings = {
-            "bootstrap.servers": bootstrap,
-            # The client demands a group; assign() uses none, and nothing is committed to it.
-            "group.id": "tallystick-landing",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
+            **brokers.reader(),
             "fetch.max.bytes": 64 * 1024 * 1024,
             "queued.max.messages.kbytes": 256 * 1024,
         }
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._admin = AdminClient(brokers.client(error_cb=self._errors.append))
         self._consumer = Consumer(self._settings)
         self._following: dict[str, str] = {}
         """Topic to the id under which it is read."""
@@ -58,8 +56,9 @@ class TopicReader:
         self._consumer.close()
 
     def discover(self) -> dict[str, str]:
-        """The ids of all topics of ours. Errors: `KafkaException` where no broker answers."""
-        found = self._admin.list_topics(timeout=KAFKA_WAIT_S).topics
+        """The ids of all topics of ours. Errors: `KafkaException` where no broker answers, or they
+        refuse the login."""
+        found = self._topics()
         names = [name for name in found if source_of(name) is not None]
         if not names:
             return {}
@@ -68,6 +67,16 @@ class TopicReader:
             TopicCollection(names), request_timeout=KAFKA_WAIT_S
         )
         return {name: str(future.result().topic_id) for name, future in described.items()}
+
+    def _topics(self) -> Collection[str]:
+        self._errors.clear()
+        try:
+            return self._admin.list_topics(timeout=KAFKA_WAIT_S).topics
+        except KafkaException:
+            self._admin.poll(0)
+            if refused := refused_login(self._errors):
+                raise KafkaException(refused) from None
+            raise
 
     def follow(self, sources: Sequence[LandedSource]) -> None:
         """Read exactly the topics of `sources`, new ones from behind their `seq`."""

@@ -166,10 +166,10 @@ def measure_reads(bench: Bench, target: House, accounts: int) -> None:
 def relay(target: House) -> Iterator[str]:
     """Kafka and the relay; gives the address of the relay's figures."""
     health = f"127.0.0.1:{free_port()}"
-    with servers.kafka(target.folder) as bootstrap:
+    with servers.kafka(target.folder) as kafka:
         environment = {
             "TALLYSTICK_DATABASE_URL": target.database.url("relay"),
-            "TALLYSTICK_KAFKA_BOOTSTRAP": bootstrap,
+            **kafka.settings("relay"),
             "TALLYSTICK_HEALTH_LISTEN": health,
         }
         log = target.folder / "relay.log"

@@ -25,7 +25,7 @@ from ledger_service.stack import probes
 from ledger_service.stack.home import free_port
 from tests.ledger_api import KEYS, PASSWORD, _key_of_every_role
 from tests.reference_ledger import AccountState
-from tests.servers import LedgerDatabase, end
+from tests.servers import Kafka, LedgerDatabase, end
 from tests.soak.client import FLOORS, LEDGER
 
 LEASE_SECONDS = 1.0
@@ -223,7 +223,7 @@ def cluster(
     *,
     writers: int = 2,
     apis: int = 2,
-    kafka: str | None = None,
+    kafka: Kafka | None = None,
     sabotage: str = "",
     writer_url: str | None = None,
     api_url: str | None = None,
@@ -260,7 +260,7 @@ def cluster(
         add(f"writer{number}", program, url, TALLYSTICK_LOG_KEY=seed)
     urls = [add(f"api{n}", _API, api_url or database.url("api")) for n in range(apis)]
     if kafka:
-        add("relay", _RELAY, database.url("relay"), TALLYSTICK_KAFKA_BOOTSTRAP=kafka)
+        add("relay", _RELAY, database.url("relay"), **kafka.settings("relay"))
     try:
         for node in nodes:
             node.start()

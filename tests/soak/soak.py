@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from ledger_service.contract.brokers import Brokers
 from ledger_service.engine.failpoints import POINTS
 from ledger_service.engine.verify import verify
 from tests import servers
@@ -220,7 +221,9 @@ def _settle(running: Cluster, judging: Judge) -> None:
 
 
 @contextlib.contextmanager
-def surroundings(folder: Path, *, relay: bool) -> Iterator[tuple[DurablePostgres, str | None]]:
+def surroundings(
+    folder: Path, *, relay: bool
+) -> Iterator[tuple[DurablePostgres, servers.Kafka | None]]:
     """A PostgreSQL that keeps what it says it keeps, and Kafka."""
     postgres = DurablePostgres(folder / "postgres")
     postgres.start()
@@ -259,18 +262,18 @@ def soak(
                 return Judgement([standstill]), loop
             result = judge(running, histories)
             if kafka:
-                result.violations += _compare_topic(running, kafka)
+                result.violations += _compare_topic(running, kafka.login("verifier"))
     return result, loop
 
 
-def _compare_topic(running: Cluster, bootstrap: str) -> list[str]:
+def _compare_topic(running: Cluster, brokers: Brokers) -> list[str]:
     """P7: the topic is the journal, byte for byte."""
     from ledger_service.contract.topics import journal_topic
     from tests.integration.relay.test_relay import read_topic
 
     until = time.monotonic() + 60
     while True:
-        published = read_topic(bootstrap, journal_topic(LEDGER))
+        published = read_topic(brokers, journal_topic(LEDGER))
         journal = running.journal()
         if published == journal:
             return []

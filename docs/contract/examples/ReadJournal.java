@@ -3,6 +3,8 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.File;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -23,7 +25,9 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  * debits against credits by currency, in integers of any size. Ends at what is committed now with one
  * line; at the first record that breaks the contract with its words and exit code 1.
  *
- * <pre>java -cp 'DIRECTORY OF KAFKA JARS/*' ReadJournal.java HOST:PORT LEDGER asyncapi.json</pre>
+ * <pre>java -cp 'DIRECTORY OF KAFKA JARS/*' ReadJournal.java asyncapi.json LEDGER client.properties</pre>
+ *
+ * <p>client.properties says how Kafka is reached: bootstrap.servers, and the login.
  */
 public class ReadJournal {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -40,10 +44,14 @@ public class ReadJournal {
     }
 
     public static void main(String[] arguments) throws Exception {
-        var contract = JSON.readTree(new File(arguments[2]));
+        var contract = JSON.readTree(new File(arguments[0]));
+        var client = new Properties();
+        try (var file = Files.newInputStream(Path.of(arguments[2]))) {
+            client.load(file);
+        }
         var reader = new ReadJournal(arguments[1], contract);
         try {
-            reader.read(arguments[0]);
+            reader.read(client);
         } catch (BrokenContract broken) {
             System.err.println(broken.getMessage());
             System.exit(1);
@@ -51,9 +59,7 @@ public class ReadJournal {
         System.out.println(reader.line());
     }
 
-    void read(String bootstrap) throws Exception {
-        var settings = new Properties();
-        settings.put("bootstrap.servers", bootstrap);
+    void read(Properties settings) throws Exception {
         // What a publisher did not finish is no part of the journal.
         settings.put("isolation.level", "read_committed");
         settings.put("key.deserializer", ByteArrayDeserializer.class);

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ledger_service.contract import topics
+from ledger_service.contract.brokers import Brokers, refusal, refused_login
 from ledger_service.engine.verification.report import Connection, Report, Row
 
 _WAIT_S = 30.0
@@ -24,7 +25,7 @@ _STREAM = (
 
 
 def check_kafka(
-    connection: Connection, report: Report, bootstrap: str, ledger: str | None = None
+    connection: Connection, report: Report, brokers: Brokers, ledger: str | None = None
 ) -> None:
     """Compare each topic with what it carries, byte for byte and in order.
 
@@ -38,12 +39,14 @@ def check_kafka(
         topic = topics.journal_topic(name) if is_ledger else topics.stream_topic(name)
         owner = name if is_ledger else ""
         try:
-            found = pages(bootstrap, topic)
+            found = pages(brokers, topic)
             dense = is_ledger or name not in topics.COMPACTED_STREAMS
             sql = _JOURNAL if is_ledger else _STREAM
             _compare(connection, report, (owner, name, topic), sql, found, dense=dense)
         except KafkaException as error:
-            report.add("kafka", owner, "topic_unreadable", str(error), row=topic)
+            said = refusal(error)
+            message = f"{said.code}: {said.message}"
+            report.add("kafka", owner, "topic_unreadable", message, row=topic)
     report.tables.append("kafka")
 
 
@@ -79,36 +82,37 @@ def _compare(
             last = seq or last
 
 
-def pages(bootstrap: str, topic: str) -> Iterator[list[Message]]:
+def pages(brokers: Brokers, topic: str) -> Iterator[list[Message]]:
     """Every committed record of a topic, in pages. Errors: `KafkaException`."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            # The client demands a group; assign() uses none.
-            "group.id": "tallystick-verify",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
+    errors: list[KafkaError] = []
+    consumer = Consumer(brokers.reader(error_cb=errors.append))
     try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_WAIT_S)
-        consumer.assign([TopicPartition(topic, 0, low)])
-        page: list[Message] = []
-        while low < high:
-            record = consumer.poll(_WAIT_S)
-            if record is None:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer on {topic}"))  # noqa: SLF001 - documented name
-            error = record.error()
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                break
-            if error is not None:
-                raise KafkaException(error)
-            page.append(record)
-            if len(page) == _PAGE:
-                yield page
-                page = []
-        if page:
-            yield page
+        yield from _pages(consumer, topic)
+    except KafkaException:
+        consumer.poll(0)
+        if refused := refused_login(errors):
+            raise KafkaException(refused) from None
+        raise
     finally:
         consumer.close()
+
+
+def _pages(consumer: Consumer, topic: str) -> Iterator[list[Message]]:
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_WAIT_S)
+    consumer.assign([TopicPartition(topic, 0, low)])
+    page: list[Message] = []
+    while low < high:
+        record = consumer.poll(_WAIT_S)
+        if record is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer on {topic}"))  # noqa: SLF001 - documented name
+        error = record.error()
+        if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            break
+        if error is not None:
+            raise KafkaException(error)
+        page.append(record)
+        if len(page) == _PAGE:
+            yield page
+            page = []
+    if page:
+        yield page

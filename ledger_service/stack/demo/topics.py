@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from confluent_kafka import Consumer, TopicPartition
 
 from ledger_service.contract import topics
+from ledger_service.contract.brokers import Brokers
 from ledger_service.stack import settings
 from ledger_service.stack.demo.visitor import Api
 from ledger_service.stack.errors import StackError
@@ -15,20 +16,12 @@ from ledger_service.stack.home import Home
 _PAGE = 10_000
 
 
-def records(bootstrap: str, topic: str, count: int) -> Iterator[bytes]:
+def records(brokers: Brokers, topic: str, count: int) -> Iterator[bytes]:
     """The first `count` committed records of a topic with one partition, in order.
 
     Errors: `topic_too_short` where no further record comes for ten seconds.
     """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "tallystick-demo-check",  # required by the client; nothing is committed
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "earliest",
-        }
-    )
+    consumer = Consumer({**brokers.reader(), "enable.partition.eof": False})
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
         given = 0
@@ -65,9 +58,8 @@ def first_difference(home: Home, api: Api, ledger: str, count: int) -> int | Non
 
     Errors: `topic_too_short`, `journal_too_short`, `topic_unreadable`.
     """
-    bootstrap = settings.given(home, "kafka") or home.address("kafka")
     both = zip(
-        records(bootstrap, topics.journal_topic(ledger), count),
+        records(settings.brokers(home, "verifier"), topics.journal_topic(ledger), count),
         journal(api, ledger, count),
         strict=True,
     )

@@ -11,11 +11,16 @@ import re
 import shutil
 import subprocess
 import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.snapshots import write_atomically
+from ledger_service.stack import probes
 from ledger_service.stack.errors import StackError
 
+BROKER, ADMIN, PROBE = "broker", "admin", "probe"
+"""Known at the brokers' own port: the brokers and `ADMIN` may all, `PROBE` nothing."""
 _HERE = Path(__file__).parent
 OLDEST_JAVA = 17
 INSTALL_JAVA = "apt-get install default-jre-headless"
@@ -94,12 +99,27 @@ def _bring(bringer: str, lib: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class KafkaServer:
-    """One broker that is its own controller."""
+    """One broker that is its own controller. Nobody gets in without a login, and nothing is allowed
+    that `rights` does not grant.
+
+    Clients come to `port` by SCRAM. The brokers' own port, and the controllers', know by PLAIN
+    whoever must get in before there are logins: the brokers, who `ADMIN` is, and who only asks
+    whether they are up.
+    """
 
     folder: Path
     lib: Path
     port: int
+    brokers_port: int
     controller_port: int
+    password: Callable[[str], str]
+    """Of each of `BROKER`, `ADMIN` and `PROBE`."""
+    properties: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """What differs from one broker alone."""
+    cluster: str = dataclasses.field(
+        default_factory=lambda: base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    )
+    """Id that all brokers of a cluster are formatted with."""
     jvm_options: tuple[str, ...] = ("-Xmx512m", "-XX:+UseSerialGC")
 
     @property
@@ -107,17 +127,55 @@ class KafkaServer:
         """host:port for clients."""
         return f"127.0.0.1:{self.port}"
 
+    def known(self, name: str) -> Brokers:
+        """`ADMIN` or `PROBE` at the brokers' own port."""
+        return Brokers(
+            f"127.0.0.1:{self.brokers_port}", "SASL_PLAINTEXT", name, self.password(name), "PLAIN"
+        )
+
+    def probe(self) -> str | None:
+        """None once the broker answers, else the reason why not."""
+        return probes.kafka(self.known(PROBE))
+
     def prepare(self) -> None:
         """Bring the jars, write the configuration, format the log directory at the first start."""
         java()
         fetch_jars(self.lib)
         self.folder.mkdir(parents=True, exist_ok=True)
-        settings = {
+        # the configuration holds passwords, and the log all events
+        self.folder.chmod(0o700)
+        text = "".join(f"{name}={value}\n" for name, value in self._settings().items())
+        write_atomically(self.folder / "server.properties", text.encode())
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._format()
+
+    def _settings(self) -> dict[str, str]:
+        ports = {
+            "CLIENTS": self.port,
+            "BROKERS": self.brokers_port,
+            "CONTROLLER": self.controller_port,
+        }
+        return {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items()),
+            "listener.security.protocol.map": ",".join(f"{name}:SASL_PLAINTEXT" for name in ports),
             "controller.listener.names": "CONTROLLER",
             "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "inter.broker.listener.name": "BROKERS",
+            "listener.name.clients.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.clients.scram-sha-512.sasl.jaas.config": (
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            ),
+            "listener.name.brokers.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.brokers.plain.sasl.jaas.config": self._plain(BROKER, ADMIN, PROBE),
+            "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.controller.plain.sasl.jaas.config": self._plain(BROKER),
+            "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            "sasl.mechanism.controller.protocol": "PLAIN",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "false",
+            "super.users": f"User:{BROKER};User:{ADMIN}",
             "log.dirs": str(self.folder / "data"),
             "auto.create.topics.enable": "false",
             "num.partitions": "1",
@@ -132,11 +190,16 @@ class KafkaServer:
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
+            **self.properties,
         }
-        text = "".join(f"{name}={value}\n" for name, value in settings.items())
-        write_atomically(self.folder / "server.properties", text.encode())
-        if not (self.folder / "data" / "meta.properties").exists():
-            self._format()
+
+    def _plain(self, *names: str) -> str:
+        """Who is known by PLAIN; a broker itself comes as `BROKER`."""
+        users = "".join(f' user_{name}="{self.password(name)}"' for name in names)
+        return (
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            f'username="{BROKER}" password="{self.password(BROKER)}"{users};'
+        )
 
     def command(self) -> list[str]:
         """The broker in the foreground; SIGTERM stops it cleanly."""
@@ -147,10 +210,15 @@ class KafkaServer:
         return [java(), *self.jvm_options, log, "-cp", f"{self.lib}/*", *arguments]
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         properties = str(self.folder / "server.properties")
         # `=`: an id may start with a dash
-        arguments = ["format", f"--cluster-id={cluster}", "-c", properties, "--ignore-formatted"]
+        arguments = [
+            "format",
+            f"--cluster-id={self.cluster}",
+            "-c",
+            properties,
+            "--ignore-formatted",
+        ]
         done = subprocess.run(
             self._java("-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", *arguments),
             capture_output=True,

@@ -70,7 +70,7 @@ def world(kafka) -> Iterator[World]:
     """A ledger of two days, with holds and statements of which one line is a break, and its marts."""
     # The session's home: other tests that read the dbt project find it parsed there.
     places = Places.from_settings()
-    writer, oracle = TopicWriter(kafka), LedgerOracle()
+    writer, oracle = TopicWriter(kafka.admin), LedgerOracle()
     names = (
         topics.journal_topic(LEDGER),
         topics.stream_topic("statements"),
@@ -93,7 +93,7 @@ def world(kafka) -> Iterator[World]:
         ledger_events.statement(LEDGER, DAY, 700, [("credit", 700, "=ACH <7> & 8")])
     )
     with oracle.serving():
-        flow = Flow(places, kafka, LedgerApi(oracle.address, "test"))
+        flow = Flow(places, kafka.login("pipelines"), LedgerApi(oracle.address, "test"))
         one = World(flow, writer, oracle)
         with flow.lock.held(1):
             with pytest.MonkeyPatch.context() as patch:

@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ledger_service.contract import topics
+from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.events import (
     AccountOpened,
     Entry,
@@ -30,9 +31,9 @@ from ledger_service.contract.events import (
 class TopicWriter:
     """Writes records as the relay does."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
-        self._producer = Producer({"bootstrap.servers": bootstrap})
+    def __init__(self, brokers: Brokers) -> None:
+        self._admin = AdminClient(brokers.client())
+        self._producer = Producer(brokers.client())
 
     def create(self, topic: str) -> None:
         self._admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(20)

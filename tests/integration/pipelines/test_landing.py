@@ -29,7 +29,7 @@ _names = itertools.count(1)
 @pytest.fixture
 def ledger(kafka):
     """A ledger's name with a topic of its own, which is gone afterwards."""
-    writer = TopicWriter(kafka)
+    writer = TopicWriter(kafka.admin)
     name = f"landed{next(_names)}"
     writer.create(topics.journal_topic(name))
     yield name
@@ -38,7 +38,7 @@ def ledger(kafka):
 
 @pytest.fixture
 def writer(kafka) -> TopicWriter:
-    return TopicWriter(kafka)
+    return TopicWriter(kafka.admin)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def land(landing, kafka, tmp_path):
     """Lands with a reader of its own, as a new process would."""
 
     def run() -> raw.Step:
-        reader = TopicReader(kafka)
+        reader = TopicReader(kafka.login("pipelines"))
         whole = raw.Step()
         # It reads every topic to its end, so there is nothing to wait for.
         while (step := raw.land(landing, reader, tmp_path / "quarantine", seconds=0.0)).events:
@@ -130,18 +130,21 @@ def test_kill_during_landing_leaves_neither_gap_nor_repeat(  # noqa: PLR0917 - f
     writer.write_events(events)
     script = (
         "import sys; from pathlib import Path; from pipelines.ingestion import raw, typed\n"
+        "from ledger_service.contract.brokers import Brokers\n"
         "from pipelines.ingestion.manifest import Landing\n"
         "from pipelines.ingestion.topic_reader import TopicReader\n"
         "landing, folder = Landing(Path(sys.argv[1])), Path(sys.argv[2])\n"
-        "reader, converter = TopicReader(sys.argv[3]), typed.Converter(landing, folder)\n"
+        "reader, converter = TopicReader(Brokers.from_settings()), typed.Converter(landing, folder)\n"
         "while True:\n"
         "    step = raw.land(landing, reader, folder, seconds=1, limit=100)\n"
         "    converter.convert(); print(step.events, flush=True)\n"
     )
-    arguments = [str(landing.root), str(tmp_path / "quarantine"), kafka]
+    arguments = [str(landing.root), str(tmp_path / "quarantine")]
     for rounds in (1, 2):
         process = subprocess.Popen(
-            [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, env={**os.environ}
+            [sys.executable, "-c", script, *arguments],
+            stdout=subprocess.PIPE,
+            env={**os.environ, **kafka.settings("pipelines")},
         )
         for _ in range(rounds):
             process.stdout.readline()

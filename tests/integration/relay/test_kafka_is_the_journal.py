@@ -10,19 +10,20 @@ from confluent_kafka import Producer
 from psycopg.rows import dict_row
 
 from ledger_service.contract import topics
-from ledger_service.engine.relay import Publisher, Source
+from ledger_service.engine.relay import Publisher
+from ledger_service.engine.sources import Source
 from ledger_service.engine.verification.kafka import check_kafka
 from ledger_service.engine.verification.report import Report
-from tests import ledger_events
+from tests import ledger_events, servers
 
 LEDGER = "compared"
 
 
-def findings(database, kafka: str) -> set[tuple[str, int | None]]:
+def findings(database, kafka: servers.Kafka) -> set[tuple[str, int | None]]:
     rows: Any = dict_row
     report = Report()
     with psycopg.connect(database.url("verifier"), row_factory=rows) as connection:
-        check_kafka(connection, report, kafka, LEDGER)
+        check_kafka(connection, report, kafka.login("verifier"), LEDGER)
     assert {f.row for f in report.findings} <= {topics.journal_topic(LEDGER)}
     return {(f.code, f.seq) for f in report.findings}
 
@@ -35,8 +36,8 @@ def test_lag_is_no_finding_and_every_difference_is_one(
     ledger_events.store_journal(url, events[:30])
     assert {code for code, _ in findings(ledger_database, kafka)} == {"topic_unreadable"}
     publisher = Publisher(
-        Source(LEDGER, "journal"), database_url=ledger_database.url("relay"), bootstrap=kafka,
-        replication=1,
+        Source(LEDGER, "journal"), database_url=ledger_database.url("relay"),
+        brokers=kafka.login("relay"), replication=1,
     )  # fmt: skip
     publisher.open()
     assert publisher.publish() == 30
@@ -49,7 +50,7 @@ def test_lag_is_no_finding_and_every_difference_is_one(
         connection.execute("update ledger.journal set bytes = bytes || ' ' where seq = 7")
         connection.execute("delete from ledger.journal where seq = 9")
     assert findings(ledger_database, kafka) == {("bytes_differ", 7), ("not_in_journal", 9)}
-    producer = Producer({"bootstrap.servers": kafka})
+    producer = Producer(kafka.admin.client())
     topic = topics.journal_topic(LEDGER)
     producer.produce(topic, b"{}", partition=0)
     producer.produce(topic, b"another", headers=[("ts_seq", b"12")], partition=0)

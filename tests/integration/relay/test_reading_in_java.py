@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from ledger_service.contract import topics
 from ledger_service.contract.events import JournalEvent, TransactionPosted, encode, event_type
-from ledger_service.engine.relay import Publisher, Source
+from ledger_service.engine.relay import Publisher
+from ledger_service.engine.sources import Source
 from tests import ledger_events, servers
 
 CONTRACT = Path(__file__).parents[3] / "docs" / "contract"
@@ -28,24 +29,35 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def read(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+def read(kafka: servers.Kafka, tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """Runs the example on a ledger's journal; it is compiled once."""
     classes = tmp_path_factory.mktemp("classes")
     jars = f"{servers.JARS}/*"
     example = str(CONTRACT / "examples" / "ReadJournal.java")
     subprocess.run(["javac", "-Werror", "-cp", jars, "-d", str(classes), example], check=True)
 
+    client = tmp_path_factory.mktemp("client") / "client.properties"
+    client.write_text(
+        f"bootstrap.servers={kafka.server.bootstrap}\n"
+        "security.protocol=SASL_PLAINTEXT\n"
+        "sasl.mechanism=SCRAM-SHA-512\n"
+        "sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required "
+        'username="tallystick-verifier" password="verifier";\n'
+    )
+
     def run(ledger: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{classes}:{jars}", "ReadJournal",
-             kafka, ledger, str(CONTRACT / "asyncapi.json")],
+             str(CONTRACT / "asyncapi.json"), ledger, str(client)],
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
     return run
 
 
-def test_a_journal_is_read_and_its_money_adds_up(ledger_database, kafka: str, read: Reader) -> None:
+def test_a_journal_is_read_and_its_money_adds_up(
+    ledger_database, kafka: servers.Kafka, read: Reader
+) -> None:
     name = "read_in_java"
     large = 2**63 - 1
     events = ledger_events.history(name, 30)
@@ -62,8 +74,8 @@ def test_a_journal_is_read_and_its_money_adds_up(ledger_database, kafka: str, re
     events += ledger_events.declarations(name, events[-1].seq + 1)
     ledger_events.store_journal(ledger_database.owner_url, events)
     publisher = Publisher(
-        Source(name, "journal"), database_url=ledger_database.url("relay"), bootstrap=kafka,
-        replication=1,
+        Source(name, "journal"), database_url=ledger_database.url("relay"),
+        brokers=kafka.login("relay"), replication=1,
     )  # fmt: skip
     publisher.open()
     assert publisher.publish() == len(events)
@@ -78,9 +90,11 @@ def test_a_journal_is_read_and_its_money_adds_up(ledger_database, kafka: str, re
     ), answer.stderr
 
 
-def publish(kafka: str, ledger: str, events: list[JournalEvent], change: Any = None) -> None:
+def publish(
+    kafka: servers.Kafka, ledger: str, events: list[JournalEvent], change: Any = None
+) -> None:
     """Records as the relay makes them; `change` spoils the last one's event and headers."""
-    producer = Producer({"bootstrap.servers": kafka})
+    producer = Producer(kafka.admin.client())
     for event in events:
         value = json.loads(encode(event))
         headers = dict(
@@ -107,11 +121,11 @@ def publish(kafka: str, ledger: str, events: list[JournalEvent], change: Any = N
     ],
 )  # fmt: skip
 def test_what_breaks_the_contract_ends_the_reading(
-    kafka: str, read: Reader, name: str, change: Any, said: str
+    kafka: servers.Kafka, read: Reader, name: str, change: Any, said: str
 ) -> None:
     ledger = f"spoilt_{name}"
     topic = topics.journal_topic(ledger)
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient(kafka.admin.client())
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
     publish(kafka, ledger, ledger_events.history(ledger, 2), change)
     answer = read(ledger)

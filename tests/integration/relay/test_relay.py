@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 
 import psycopg
 import pytest
@@ -18,16 +13,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ledger_service.contract import topics
+from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.events import encode
 from ledger_service.engine import relay as relay_module
-from ledger_service.engine.relay import (
-    Publisher,
-    RelayError,
-    Source,
-    ensure_topic,
-    last_committed,
-)
-from tests import ledger_events, servers
+from ledger_service.engine import topic_settings
+from ledger_service.engine.relay import Publisher, last_committed
+from ledger_service.engine.sources import RelayError, Source
+from ledger_service.engine.topic_settings import ensure_topic
+from tests import ledger_events
 
 _names = itertools.count(1)
 
@@ -37,16 +30,9 @@ def ledger() -> str:
     return f"relayed{next(_names)}"
 
 
-def read_topic(bootstrap: str, topic: str) -> list[tuple[int, bytes]]:
+def read_topic(brokers: Brokers, topic: str) -> list[tuple[int, bytes]]:
     """Every committed record: seq of the header, and value."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "test",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
+    consumer = Consumer(brokers.reader())
     consumer.assign([TopicPartition(topic, 0, 0)])
     found = []
     while (record := consumer.poll(10)).error() is None:
@@ -65,7 +51,7 @@ def publisher(ledger_database, kafka, ledger):
             one = Publisher(
                 Source(ledger, "journal"),
                 database_url=ledger_database.url("relay"),
-                bootstrap=kafka,
+                brokers=kafka.login("relay"),
                 replication=1,
             )
             opened.callback(one.close)
@@ -74,43 +60,12 @@ def publisher(ledger_database, kafka, ledger):
         yield make
 
 
-def readiness(port: int) -> dict:
-    try:
-        return json.loads(
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2).read()
-        )
-    except urllib.error.HTTPError as unready:
-        return json.loads(unready.read())
-    except OSError:
-        return {}
-
-
 def wait_for(condition, seconds: float = 30):
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
     return value
-
-
-@pytest.fixture
-def relay(ledger_database, kafka, free_port, tmp_path):
-    """A function that gives a running relay, in a process of its own, and how to ask it."""
-    with contextlib.ExitStack() as running:
-
-        def start(port: int = free_port()) -> subprocess.Popen:
-            settings = {
-                "TALLYSTICK_DATABASE_URL": ledger_database.url("relay"),
-                "TALLYSTICK_KAFKA_BOOTSTRAP": kafka,
-                "TALLYSTICK_HEALTH_LISTEN": f"127.0.0.1:{port}",
-            }
-            command = [sys.executable, "-m", "ledger_service.engine.relay_service"]
-            log = tmp_path / "relay.log"
-            process = running.enter_context(servers.running(command, log, environment=settings))
-            process.readiness = lambda: readiness(port)
-            return process
-
-        yield start
 
 
 def test_kill_at_any_time_leaves_kafka_equal_to_the_journal(ledger_database, kafka, ledger, relay):
@@ -132,8 +87,8 @@ def test_kill_at_any_time_leaves_kafka_equal_to_the_journal(ledger_database, kaf
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
 
-    assert read_topic(kafka, topic) == [(event.seq, encode(event)) for event in events]
-    assert [seq for seq, _ in read_topic(kafka, topics.stream_topic("parties"))] == [1, 2, 3]
+    assert read_topic(kafka.admin, topic) == [(event.seq, encode(event)) for event in events]
+    assert [seq for seq, _ in read_topic(kafka.admin, topics.stream_topic("parties"))] == [1, 2, 3]
     with psycopg.connect(ledger_database.owner_url) as connection:
         stored = dict(connection.execute("select topic, seq from stream.relay_position").fetchall())
     assert stored[topic] == events[-1].seq
@@ -149,7 +104,10 @@ def test_an_open_transaction_of_a_dead_relay_is_never_read(
     assert first.publish() == 20
     # A relay that dies between send and commit: its records are in the log, its transaction open.
     dying = Producer(
-        {"bootstrap.servers": kafka, "transactional.id": f"tallystick-relay-{first.source.topic}"}
+        {
+            **kafka.login("relay").client(),
+            "transactional.id": f"tallystick-relay-{first.source.topic}",
+        }
     )
     dying.init_transactions(10)
     dying.begin_transaction()
@@ -163,10 +121,10 @@ def test_an_open_transaction_of_a_dead_relay_is_never_read(
     assert second.publish() == len(events) - 20
     with pytest.raises(Exception, match=r"(?i)fenced|epoch"):
         dying.commit_transaction(10)
-    assert [value for _, value in read_topic(kafka, first.source.topic)] == [
+    assert [value for _, value in read_topic(kafka.admin, first.source.topic)] == [
         encode(e) for e in events
     ]
-    assert last_committed(kafka, first.source.topic).value() == encode(events[-1])
+    assert last_committed(kafka.login("relay"), first.source.topic).value() == encode(events[-1])
 
 
 @pytest.mark.parametrize(
@@ -197,7 +155,7 @@ def test_a_stopped_source_does_not_stop_the_others(ledger_database, kafka, ledge
     for name in (bad, good):
         ledger_events.store_journal(ledger_database.owner_url, ledger_events.history(name, 5))
     topic = NewTopic(topics.journal_topic(bad), 1, 1, config={"retention.ms": "1000"})
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient(kafka.admin.client())
     admin.create_topics([topic])[topic.topic].result(10)
     process = relay()
 
@@ -212,17 +170,18 @@ def test_a_stopped_source_does_not_stop_the_others(ledger_database, kafka, ledge
 
 
 def test_kafka_makes_no_topic_by_itself(kafka):
-    client = AdminClient({"bootstrap.servers": kafka})
+    client = AdminClient(kafka.admin.client())
     client.list_topics("never.created", timeout=5)
     assert "never.created" not in client.list_topics(timeout=5).topics
 
 
 def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
     """The relay tries again after those; any other error would end it."""
-    monkeypatch.setattr(relay_module, "KAFKA_WAIT_S", 0.1)
-    nobody = "127.0.0.1:1"
+    for module in (relay_module, topic_settings):
+        monkeypatch.setattr(module, "KAFKA_WAIT_S", 0.1)
+    nobody = Brokers("127.0.0.1:1", "PLAINTEXT")
     with pytest.raises(KafkaException):
-        ensure_topic(AdminClient({"bootstrap.servers": nobody}), Source("nowhere", "journal"), 1)
+        ensure_topic(nobody, Source("nowhere", "journal"), 1)
     with pytest.raises(KafkaException):
         last_committed(nobody, "nowhere")
     # it said where the log ends, and falls silent before it gives the records

@@ -11,10 +11,12 @@ from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient
 
 from ledger_service.contract import topics
+from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.events import encode
 from ledger_service.engine import cli, failpoints, relay
-from ledger_service.engine.relay import Publisher, RelayError, Source
+from ledger_service.engine.relay import Publisher
 from ledger_service.engine.replay import replay
+from ledger_service.engine.sources import RelayError, Source
 from ledger_service.engine.verification.kafka import pages
 from tests import ledger_events
 from tests.integration.relay.test_relay import read_topic
@@ -31,9 +33,14 @@ def ledger() -> str:
 def settings(ledger_database, kafka) -> dict:
     return {
         "database_url": ledger_database.url("relay"),
-        "bootstrap": kafka,
+        "brokers": kafka.login("replay"),
         "replication": 1,
     }
+
+
+@pytest.fixture
+def relay_settings(settings, kafka) -> dict:
+    return {**settings, "brokers": kafka.login("relay")}
 
 
 def journal(ledger_database, ledger: str, count: int) -> list[tuple[int, bytes]]:
@@ -43,11 +50,11 @@ def journal(ledger_database, ledger: str, count: int) -> list[tuple[int, bytes]]
     return [(event.seq, encode(event)) for event in events]
 
 
-def whole_records(bootstrap: str, topic: str) -> list[tuple]:
+def whole_records(brokers: Brokers, topic: str) -> list[tuple]:
     """Key, value and headers of every committed record."""
     return [
         (record.key(), record.value(), record.headers())
-        for page in pages(bootstrap, topic)
+        for page in pages(brokers, topic)
         for record in page
     ]
 
@@ -59,20 +66,20 @@ def refused(settings: dict, ledger: str, into: str, **range_) -> str:
 
 
 def test_a_range_is_published_once_however_often_it_is_asked_for(
-    ledger_database, kafka, ledger, settings
+    ledger_database, kafka, ledger, settings, relay_settings
 ):
     recorded = journal(ledger_database, ledger, 40)
     source, into = Source(ledger, "journal"), f"again.{ledger}"
     for _ in range(2):
         assert replay(source, into, first=11, last=30, **settings) == 20
-        assert read_topic(kafka, into) == recorded[10:30]
+        assert read_topic(kafka.admin, into) == recorded[10:30]
     # more of it, in the same topic; keys and headers are those of the relay's
     assert replay(source, into, first=11, **settings) == len(recorded) - 10
-    with contextlib.closing(Publisher(source, **settings)) as publisher:
+    with contextlib.closing(Publisher(source, **relay_settings)) as publisher:
         publisher.open()
         publisher.publish()
-    assert whole_records(kafka, into) == whole_records(kafka, source.topic)[10:]
-    assert read_topic(kafka, into) == recorded[10:]
+    assert whole_records(kafka.admin, into) == whole_records(kafka.admin, source.topic)[10:]
+    assert read_topic(kafka.admin, into) == recorded[10:]
     with psycopg.connect(ledger_database.owner_url) as connection:
         stored = connection.execute("select count(*) from stream.relay_position").fetchone()
     assert stored == (0,), "the relay's own position is another thing"
@@ -93,9 +100,9 @@ def test_one_that_is_killed_goes_on_where_it_was(
         patched.setattr(failpoints, "reach", die)
         with pytest.raises(KeyboardInterrupt):
             replay(Source(ledger, "journal"), f"again.{ledger}", **settings)
-    assert read_topic(kafka, f"again.{ledger}") == recorded[:16]
+    assert read_topic(kafka.admin, f"again.{ledger}") == recorded[:16]
     replay(Source(ledger, "journal"), f"again.{ledger}", **settings)
-    assert read_topic(kafka, f"again.{ledger}") == recorded
+    assert read_topic(kafka.admin, f"again.{ledger}") == recorded
 
 
 def test_what_can_not_be_replayed_is_refused_by_name(ledger_database, kafka, ledger, settings):
@@ -115,21 +122,22 @@ def test_what_can_not_be_replayed_is_refused_by_name(ledger_database, kafka, led
 def test_the_command_says_what_it_published(ledger_database, kafka, ledger, settings, monkeypatch):
     journal(ledger_database, ledger, 20)
     monkeypatch.setenv("TALLYSTICK_DATABASE_URL", settings["database_url"])
-    monkeypatch.setenv("TALLYSTICK_KAFKA_BOOTSTRAP", kafka)
+    for name, value in kafka.settings("replay").items():
+        monkeypatch.setenv(name, value)
     asked = [ledger, f"again.{ledger}", "--from", "3", "--to", "7"]
     said = CliRunner().invoke(cli.replay, asked, catch_exceptions=False)
     assert said.output == f"again.{ledger}: 5 events of {ledger}, as the journal holds them\n"
 
 
 def test_a_topic_that_is_lost_is_published_again_by_the_relay(
-    ledger_database, kafka, ledger, settings
+    ledger_database, kafka, ledger, relay_settings
 ):
     recorded = journal(ledger_database, ledger, 40)
-    source, admin = Source(ledger, "journal"), AdminClient({"bootstrap.servers": kafka})
+    source, admin = Source(ledger, "journal"), AdminClient(kafka.admin.client())
     for _ in range(2):
-        with contextlib.closing(Publisher(source, **settings)) as publisher:
+        with contextlib.closing(Publisher(source, **relay_settings)) as publisher:
             publisher.open()
             while publisher.publish():
                 pass
-        assert read_topic(kafka, source.topic) == recorded
+        assert read_topic(kafka.admin, source.topic) == recorded
         admin.delete_topics([source.topic])[source.topic].result(30)

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ledger_service.contract import topics
+from ledger_service.contract.brokers import Brokers
 from pipelines.ingestion import topic_reader
 from pipelines.ingestion.topic_reader import TopicReader
 
@@ -39,7 +40,7 @@ class Pages:
 
 
 def reader(*pages: list[Record]) -> TopicReader:
-    one = TopicReader("nowhere:1")
+    one = TopicReader(Brokers("nowhere:1", "PLAINTEXT"))
     one._consumer = Pages(*pages)
     one._following = {"a": "1", "b": "2"}
     return one
@@ -66,7 +67,7 @@ def test_a_broken_partition_is_an_error():
 def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
     """The loop goes on after those; any other error would end a streaming run."""
     monkeypatch.setattr(topic_reader, "KAFKA_WAIT_S", 0.1)
-    one = TopicReader("127.0.0.1:1")
+    one = TopicReader(Brokers("127.0.0.1:1", "PLAINTEXT"))
     with pytest.raises(KafkaException):
         one.discover()
     known = SimpleNamespace(topics={topics.stream_topic("parties"): None})

@@ -1,0 +1,102 @@
+"""What is published: journals and streams, as the database holds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Literal, NamedTuple
+
+import psycopg
+
+from ledger_service.contract import topics
+
+BATCH_EVENTS = 5_000
+"""Events of one page, which is one Kafka transaction: large enough that its commit (milliseconds) costs
+little."""
+
+
+class RelayError(Exception):
+    """A source can't be published any further until a person has looked. `code` is stable."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StoredEvent(NamedTuple):
+    """An event as the database holds it; `content` are the canonical bytes.
+
+    `subject` is whose history it is: the party or statement of a stream's event, else the ledger.
+    """
+
+    seq: int
+    event_type: str
+    subject: str
+    recorded_at: dt.datetime
+    content: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A journal or a stream, and where it goes."""
+
+    name: str
+    kind: Literal["journal", "stream"]
+
+    @property
+    def topic(self) -> str:
+        """The topic that carries this source."""
+        return (
+            topics.journal_topic(self.name)
+            if self.kind == "journal"
+            else topics.stream_topic(self.name)
+        )
+
+    @property
+    def compacted(self) -> bool:
+        """Whether Kafka may drop earlier versions of a subject."""
+        return self.kind == "stream" and self.name in topics.COMPACTED_STREAMS
+
+    @property
+    def transactional_id(self) -> str:
+        """Under which one publisher of it fences another."""
+        return topics.RELAY_TRANSACTIONS + self.topic
+
+
+_JOURNAL_PAGE = """
+    select seq, event_type, ledger, recorded_at, bytes from ledger.journal
+    where ledger = %s and seq > %s order by seq limit %s
+"""
+_STREAM_PAGE = """
+    select seq, event_type, subject, recorded_at, bytes from stream.event
+    where stream = %s and seq > %s order by seq limit %s
+"""
+_HEADS = """
+    select 'journal', ledger, seq from ledger.head
+    union all
+    select 'stream', stream, seq from stream.head
+"""
+
+
+def read_heads(connection: psycopg.Connection) -> dict[Source, int]:
+    """The newest committed `seq` of every source."""
+    return {Source(name, kind): seq for kind, name, seq in connection.execute(_HEADS)}
+
+
+def read_events(
+    connection: psycopg.Connection, source: Source, after: int, limit: int = BATCH_EVENTS
+) -> list[StoredEvent]:
+    """Up to `limit` events behind `after`, in order."""
+    page = _JOURNAL_PAGE if source.kind == "journal" else _STREAM_PAGE
+    rows = connection.execute(page, (source.name, after, limit), binary=True)
+    return [StoredEvent(*row) for row in rows]
+
+
+def store_positions(connection: psycopg.Connection, positions: dict[Source, int]) -> None:
+    """Say how far the relay is, for progress pages: nothing here relies on it."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into stream.relay_position (topic, seq) values (%s, %s) "
+            "on conflict (topic) do update set seq = excluded.seq, updated_at = now()",
+            [(source.topic, seq) for source, seq in positions.items()],
+        )
