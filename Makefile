@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-pipeline bench-demo lock docs contract pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history test-cluster foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-pipeline bench-demo lock docs contract pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ soak-ledger: install  ## Kill every service again and again under load (KILLS=20
 
 soak-controls: install  ## Break durability on purpose in five ways; the soak must find each
 	@python -m tests.soak.soak --controls $(if $(SEED),--seed $(SEED))
+
+test-cluster: install  ## Three Kafka brokers over TLS; one, then two are killed while the relay publishes (minutes)
+	@pytest -q --timeout 1800 tests/soak/kafka_cluster.py
 
 PROMOTIONS ?= 4
 soak-standby: install  ## Kill the primary under load and promote its synchronous standby (PROMOTIONS=4, SEED=n)

@@ -118,6 +118,7 @@ _NO_ANSWER = (
     "kafka_not_answering",
     "No broker answers, or too few confirm (min.insync.replicas). Nothing is lost, it goes on by itself.",
 )
+_OTHERWISE = ("kafka_failed", "Look into the brokers' logs; nothing is lost meanwhile.")
 _REFUSALS = {
     "_AUTHENTICATION": (
         "kafka_login_refused",
@@ -151,10 +152,7 @@ def refused_login(errors: Iterable[_Error]) -> _Error | None:
 
 
 def refusal(failure: BaseException) -> Refusal:
-    """The name of what a `KafkaException` tells, with what to do and the client's own words.
-
-    What is none of those that have a remedy is `kafka_failed`.
-    """
+    """The name of what a `KafkaException` tells, with what to do and the client's own words."""
     error: ClientError = failure.args[0]
-    code, remedy = _REFUSALS.get(error.name(), ("kafka_failed", ""))
-    return Refusal(code, f"{remedy} ({error.name()}: {error.str()})".lstrip())
+    code, remedy = _REFUSALS.get(error.name(), _OTHERWISE)
+    return Refusal(code, f"{remedy} ({error.name()}: {error.str()})")

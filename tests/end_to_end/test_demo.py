@@ -201,7 +201,6 @@ def test_the_documents_commands_run(house: Home, tmp_path: Path) -> None:
     """
     left_out = ("make ", "apt-get ", "tally down")
     values = {"http://API": f"http://{house.address('api')}",
-              "HOST:PORT": house.address("kafka"),
               "KEY_FILE": str(house.secret_file("integrator.key")),
               "ledger_service/": f"{ROOT}/ledger_service/"}  # fmt: skip
     for language, text in blocks():

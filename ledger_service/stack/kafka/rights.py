@@ -73,7 +73,7 @@ def grant(admin: Brokers, passwords: Mapping[str, str]) -> None:
 
     Errors: `kafka_without_authorizer`, `kafka_logins_not_allowed`.
     """
-    client = AdminClient(admin.client())
+    client = AdminClient({**admin.client(), "log_level": 0})
     try:
         _make_logins(client, passwords)
         _apply(client, {acl for right in TABLE for acl in _bindings(right)})

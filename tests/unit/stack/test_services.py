@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.environment import SETTINGS
 from ledger_service.stack import bringing_up, services, settings
 from ledger_service.stack.errors import StackError
@@ -38,6 +39,7 @@ def test_every_registered_service_is_in_the_table():
         ("WRITER_SECRET", {"writer", "api"}),
         ("PAYLOAD_KEY", {"worker"}),
         ("BANK_SECRET", {"bank"}),
+        ("KAFKA_PASSWORD", {"relay", "dagster-code"}),
         ("OWNER_DATABASE_URL", {"migrations"}),
         ("DAGSTER_SECRET", {"dagster-webserver", "console"}),
     ],
@@ -53,6 +55,54 @@ def test_a_part_gets_no_secret_of_the_callers(tmp_path, monkeypatch):
     relay = settings.process_environment(home, services.TABLE["relay"])
     assert "TALLYSTICK_VAULT_KEY" not in relay
     assert "tallystick_relay_login" in relay["TALLYSTICK_DATABASE_URL"]
+
+
+def kafka_of(home: Home, name: str) -> dict[str, str]:
+    part = Part(name, settings=services._KAFKA, kafka=name)
+    return {key.removeprefix("TALLYSTICK_KAFKA_"): v for key, v in settings.of(home, part).items()}
+
+
+def test_every_part_comes_to_kafka_as_itself(tmp_path):
+    home = Home(tmp_path).create()
+    relay, pipelines = kafka_of(home, "relay"), kafka_of(home, "pipelines")
+    assert relay["BOOTSTRAP"] == home.address("kafka") != home.address("kafka.brokers")
+    assert (relay["SECURITY"], relay["MECHANISM"]) == ("SASL_PLAINTEXT", "SCRAM-SHA-512")
+    assert (relay["USERNAME"], pipelines["USERNAME"]) == (
+        "tallystick-relay",
+        "tallystick-pipelines",
+    )
+    assert relay["PASSWORD"] == home.secret("kafka_relay") != pipelines["PASSWORD"]
+
+
+def test_a_kafka_elsewhere_is_reached_as_it_was_given(tmp_path, monkeypatch):
+    home = Home(tmp_path).create()
+    given = {
+        "BOOTSTRAP": "k1:9094,k2:9094", "SECURITY": "SASL_SSL", "USERNAME": "root",
+        "PASSWORD": "root's", "MECHANISM": "PLAIN", "CA": "/ca.pem", "REPLICATION": "3",
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(f"TALLYSTICK_KAFKA_{name}", value)
+    settings.remember_given(home)
+    for name in given:
+        monkeypatch.delenv(f"TALLYSTICK_KAFKA_{name}")
+    admin = settings.given_brokers(home)
+    assert admin == Brokers("k1:9094,k2:9094", "SASL_SSL", "root", "root's", "PLAIN", "/ca.pem")
+    assert settings.of(home, services.TABLE["relay"])["TALLYSTICK_KAFKA_REPLICATION"] == "3"
+    relay = kafka_of(home, "relay")
+    assert relay["BOOTSTRAP"] == given["BOOTSTRAP"]
+    assert (relay["SECURITY"], relay["CA"]) == ("SASL_SSL", "/ca.pem")
+    assert (relay["USERNAME"], relay["MECHANISM"]) == ("tallystick-relay", "SCRAM-SHA-512")
+    settings.remember_given(home)
+    assert kafka_of(home, "relay")["BOOTSTRAP"] == home.address("kafka"), "it is given no more"
+    assert kafka_of(home, "relay")["CA"] == ""
+
+
+def test_a_home_gives_its_logins_to_its_own_kafka_only(home, monkeypatch):
+    (home / "supervisor").mkdir()
+    pipeline = services.COMMANDS["pipeline"]
+    assert "TALLYSTICK_KAFKA_PASSWORD" in settings.fill_in(pipeline, {})
+    filled = settings.fill_in(pipeline, {"TALLYSTICK_KAFKA_BOOTSTRAP": "another:9094"})
+    assert not [name for name in filled if name.startswith("TALLYSTICK_KAFKA_")]
 
 
 def test_named_parts_bring_what_they_need_in_order():
