@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history test-cluster foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-pipeline bench-demo lock docs contract pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history test-poison test-cluster foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-pipeline bench-demo lock docs contract pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ test-history: install  ## A million rows; clocks, export and the service's rules
 	  tests/integration/engine/test_transaction_index.py tests/integration/engine/test_as_of.py \
 	  tests/integration/engine/test_leaving.py tests/integration/engine/test_service_against_reference.py \
 	  tests/integration/engine/test_migrations.py
+
+test-poison: install  ## Poison among 100,000 events, through Kafka into quarantine and back (EVENTS=n)
+	@EVENTS=$(or $(EVENTS),100000) pytest -q --timeout 1800 tests/integration/pipelines/test_poison.py
 
 bench-ledger: install  ## Measure the ledger at its HTTP edge, proven and durable (SECONDS=3 for a short run)
 	@python -m tests.bench.ledger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,7 +17,9 @@ from ledger_service.contract.snapshots import Manifest, SnapshotName, part_paths
 from pipelines.places import Places
 
 if TYPE_CHECKING:
-    from pipelines.flow import Flow
+    from collections.abc import Iterator
+
+    from pipelines.flow import Flow, Publication
     from pipelines.publication.snapshot import Outcome
 
 _NAME = click.Choice(["general", "restricted"])
@@ -100,42 +103,77 @@ def run_once(expectations: bool, reports: bool) -> None:
 
 @pipeline.command("rebuild")
 def rebuild() -> None:
-    """Drop the warehouse and build it again from the landing; snapshots stay until then."""
+    """Drop the warehouse and build it again from the landing; snapshots stay until then.
+
+    What was typed in an older form is typed anew first.
+    """
     _run(rebuild=True, expectations=True, reports=True)
 
 
-def _run(*, rebuild: bool, expectations: bool, reports: bool) -> None:
-    from pipelines.flow import Flow, merge
+@contextlib.contextmanager
+def _flow() -> Iterator[Flow]:
+    """The flow, holding warehouse and landing; a named failure becomes the command's error."""
+    import httpx
+    from confluent_kafka import KafkaException
+
+    from pipelines.flow import Flow
+    from pipelines.ingestion import manifest, rewriting, store
     from pipelines.warehouse.dbt import DbtError
     from pipelines.warehouse.lock import WarehouseBusyError
 
     try:
         flow = Flow.from_settings()
-        with flow.lock.held(_WAIT_S):
-            if rebuild:
-                flow.drop_warehouse()
-            flow.recover()
-            landed = 0
-            while events := flow.land(seconds=2.0).events:
-                landed += events
-            flow.convert()
-            flow.build()
-            suites = _evaluate(flow) if expectations else []
-            publication = flow.publish(merge(suites, flow.light_checks()))
-    except (DbtError, WarehouseBusyError, environment.MissingSetting) as failure:
+        try:
+            with flow.lock.held(_WAIT_S):
+                flow.recover()
+                yield flow
+        finally:
+            flow.close()
+    except (
+        DbtError,
+        FileNotFoundError,
+        KafkaException,
+        WarehouseBusyError,
+        environment.MissingSetting,
+        httpx.HTTPError,
+        manifest.LandingTakenError,
+        rewriting.TopicNotWholeError,
+        rewriting.UnknownSourceError,
+        store.NameTakenError,
+    ) as failure:
         raise click.ClickException(str(failure)) from None
-    if publication.blocked_by:
-        failed = {o.check.name: o.check.detail for o in publication.outcomes}
-        reasons = "; ".join(f"{name}: {failed[name]}" for name in publication.blocked_by)
-        raise click.ClickException(f"Not published, the last snapshot stays. {reasons}")
+
+
+def _run(*, rebuild: bool, expectations: bool, reports: bool) -> None:
+    from pipelines.flow import merge
+
+    with _flow() as flow:
+        landed = 0
+        while events := flow.land(seconds=2.0).events:
+            landed += events
+        flow.convert()
+        if rebuild:
+            flow.retype_outdated()
+            flow.drop_warehouse()
+            flow.recover()
+        flow.build()
+        suites = _evaluate(flow) if expectations else []
+        publication = flow.publish(merge(suites, flow.light_checks()))
+        _say_if_blocked(publication)
+        written = _write_reports(flow) if reports else 0
     manifest = publication.manifests["general"]
-    written = _write_reports(flow) if reports else 0
-    flow.close()
     as_of = ", ".join(f"{source} {seq}" for source, seq in manifest.as_of.items())
     click.echo(
         f"Landed {landed:,} events; published snapshot {manifest.version} as of {as_of}; "
         f"{written} reports written."
     )
+
+
+def _say_if_blocked(publication: Publication) -> None:
+    if publication.blocked_by:
+        failed = {o.check.name: o.check.detail for o in publication.outcomes}
+        reasons = "; ".join(f"{name}: {failed[name]}" for name in publication.blocked_by)
+        raise click.ClickException(f"Not published, the last snapshot stays. {reasons}")
 
 
 def _evaluate(flow: Flow) -> list[Outcome]:
@@ -165,8 +203,67 @@ def show_quarantine() -> None:
     from pipelines.ingestion.manifest import Landing
 
     places = Places.from_settings()
-    manifest = Landing(places.landing).read()
-    for one in quarantine.listing(places.quarantine, manifest):
+    landing = Landing.at(places.landing, places.cache, places.archive)
+    try:
+        waiting = list(quarantine.listing(landing))
+    except FileNotFoundError as failure:
+        raise click.ClickException(str(failure)) from None
+    for one in waiting:
         where = f"offset {one.event.offset}" if one.event.offset is not None else one.event.seq
         click.echo(f"{one.source}\t{where}\t{one.event.code}\t{one.event.reason}")
-    click.echo(f"{manifest.quarantined} events in quarantine.")
+    click.echo(f"{len(waiting)} events in quarantine.")
+
+
+@pipeline.command("requeue")
+@click.argument("source")
+@click.option("--code", "codes", multiple=True, help="Only events with this code; may be repeated.")
+@click.option("--first", type=int, default=1, help="The first seq.")
+@click.option("--last", type=int, default=2**63 - 1, help="The last seq.")
+def requeue(source: str, codes: tuple[str, ...], first: int, last: int) -> None:
+    """Try quarantined events of a ledger or stream again, once their cause is mended."""
+    with _flow() as flow:
+        done = flow.requeue(
+            source, lambda one: first <= one.seq <= last and (not codes or one.code in codes)
+        )
+    click.echo(
+        f"{done.typed} of {done.tried} events are good now; {done.tried - done.typed} stay in "
+        "quarantine. The next build takes up what is good."
+    )
+
+
+@pipeline.command("retype")
+@click.argument("source")
+def retype(source: str) -> None:
+    """Make the typed landing of a ledger or stream anew from the raw one."""
+    with _flow() as flow:
+        events = flow.retype(source)
+    click.echo(f"{events} events of {source} are typed anew. The next build takes them up.")
+
+
+@pipeline.command("reland")
+@click.argument("source")
+def reland(source: str) -> None:
+    """Land a ledger's or stream's topic anew: it was published once more, because it was wrong."""
+    with _flow() as flow:
+        flow.reland(source)
+        landed = 0
+        while events := flow.land(seconds=2.0).events:
+            landed += events
+        flow.convert()
+        manifest = flow.landing.read()
+    click.echo(
+        f"Landed {landed} events; {source} stands at seq {manifest.landed[source]}, "
+        f"{manifest.quarantined} events are in quarantine. The next build takes them up."
+    )
+
+
+@pipeline.command("archive")
+@click.option("--keep", type=click.IntRange(min=0), default=10_000_000, show_default=True,
+              help="How many of a ledger's last events stay.")  # fmt: skip
+def archive(keep: int) -> None:
+    """Move raw files that are typed and under a checkpoint to TALLYSTICK_LANDING_ARCHIVE."""
+    with _flow() as flow:
+        moved = flow.archive(keep)
+    for name, files in moved.items():
+        click.echo(f"{name}: {files} files")
+    click.echo(f"{sum(moved.values())} raw files moved to the archive.")

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ledger_service.contract.brokers import Brokers
+from ledger_service.contract.schemas import STREAM_EVENTS
 from ledger_service.contract.snapshots import CheckResult, Manifest, SnapshotName
 from pipelines.checks.identities import check_identities
 from pipelines.checks.two_roads import check_two_roads
-from pipelines.ingestion import raw
+from pipelines.ingestion import archive, raw, rewriting
 from pipelines.ingestion.compaction import compact
 from pipelines.ingestion.manifest import Landing
+from pipelines.ingestion.quarantine import Poison
 from pipelines.ingestion.topic_reader import TopicReader
 from pipelines.ingestion.typed import Converter
 from pipelines.ledger_api import LedgerApi
@@ -47,13 +49,13 @@ class Flow:
     def __init__(self, places: Places, brokers: Brokers, api: LedgerApi) -> None:
         self.places = places
         self.lock = WarehouseLock(places.warehouse)
-        self.landing = Landing(places.landing)
+        self.landing = Landing.at(places.landing, places.cache, places.archive)
         self.dbt = Dbt(places)
         self.api = api
         self.reader = TopicReader(brokers)
         self.refused: dict[str, str] = {}
         """Sources that stand still because their topic has a gap, and which."""
-        self._converter = Converter(self.landing, places.quarantine)
+        self._converter = Converter(self.landing)
 
     @classmethod
     def from_settings(cls) -> Flow:
@@ -67,26 +69,76 @@ class Flow:
         self._converter.close()
 
     def recover(self) -> None:
-        """Make the warehouse show what the manifest names; remove what a crash left behind."""
+        """Take the landing over, show dbt what its manifest names, remove what a crash left behind.
+
+        Errors: `LandingTakenError` where another process does the same.
+        """
+        self.landing.hold()
         self._refresh_views()
+        self.landing.sweep()
 
     def land(self, seconds: float = 0.2) -> raw.Step:
-        """Land what is new, raw. Errors: `KafkaException`."""
-        step = raw.land(self.landing, self.reader, self.places.quarantine, seconds=seconds)
+        """Land what is new, raw. Errors: `KafkaException`, `LandingTakenError`."""
+        step = raw.land(self.landing, self.reader, seconds=seconds)
         self.refused = step.refused
         return step
 
     def convert(self) -> int:
         """Bring the typed landing up to the raw one and show it to dbt; gives events converted."""
         events = self._converter.convert()
-        compact(self.landing)
+        joined = compact(self.landing)
         self._refresh_views()
+        if joined:
+            self.landing.sweep()
         self.write_progress(None)
         return events
 
+    def requeue(self, source: str, wanted: Callable[[Poison], bool]) -> rewriting.Requeued:
+        """`rewriting.requeue`, shown to dbt."""
+        done = rewriting.requeue(self.landing, self._converter, source, wanted)
+        self.recover()
+        return done
+
+    def retype(self, source: str) -> int:
+        """`rewriting.retype`, shown to dbt."""
+        events = rewriting.retype(self.landing, self._converter, source)
+        self.recover()
+        return events
+
+    def retype_outdated(self) -> None:
+        """Type anew what was typed in another form than today's."""
+        for name in rewriting.outdated(self.landing.read()):
+            self.retype(name)
+
+    def reland(self, source: str) -> None:
+        """`rewriting.reland`: to be followed by a landing."""
+        rewriting.reland(self.landing, self.reader, source)
+        self.recover()
+
+    def archive(self, keep: int) -> dict[str, int]:
+        """`archive.archive`, as far as the ledgers' checkpoints go. Errors: `httpx.HTTPError`."""
+        ledgers = [name for name in self.landing.read().sources if name not in STREAM_EVENTS]
+        found = {name: self.api.latest_checkpoint(name) for name in ledgers}
+        proven = {name: checkpoint.size for name, checkpoint in found.items() if checkpoint}
+        return archive.archive(self.landing, proven, keep)
+
     def build(self, *, full_refresh: bool = False) -> None:
-        """Bring the marts up to the typed landing. Errors: `DbtError`."""
-        self.dbt.run(full_refresh=full_refresh)
+        """Bring the marts up to the typed landing. Errors: `DbtError`.
+
+        Increments look ahead of what they have; where rows came behind it, all is built anew.
+        """
+        self.dbt.run(full_refresh=full_refresh or self.is_rewritten())
+        self.note_built()
+
+    def is_rewritten(self) -> bool:
+        """Whether the typed landing has new rows behind what the marts were built up to."""
+        with database.opened(self.places.warehouse_file) as connection:
+            return database.is_rewritten(connection)
+
+    def note_built(self) -> None:
+        """The marts are built from all that the landing shows."""
+        with database.opened(self.places.warehouse_file) as connection:
+            database.note_built(connection)
 
     def marts(self) -> list[Mart]:
         """The marts that are published."""
@@ -142,14 +194,21 @@ class Flow:
     def _refresh_views(self) -> None:
         with database.opened(self.places.warehouse_file) as connection:
             database.make_landing_views(connection, self.landing)
-        self.landing.sweep()
 
     def _landing_checks(self) -> list[Outcome]:
-        """Neither blocks: marts that stand still are still equal to the ledger at their seq."""
+        """Marts that stand still are still equal to the ledger at their seq, so gaps don't block.
+
+        Rows that lack what the models read do: a NULL would pass for a fact.
+        """
+        manifest = self.landing.read()
         gaps = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
-        waiting = self.landing.read().quarantined
+        waiting = manifest.quarantined
         detail = f"{waiting} events wait: see `tally pipeline quarantine`" if waiting else ""
+        old = "; ".join(rewriting.outdated(manifest).values())
         return [
+            Outcome(
+                CheckResult("landing_in_present_form", passed=not old, blocking=True, detail=old)
+            ),
             Outcome(
                 CheckResult("landing_without_gaps", passed=not gaps, blocking=False, detail=gaps)
             ),

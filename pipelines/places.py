@@ -10,10 +10,13 @@ from ledger_service.contract import environment
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Absolute directories; they may not exist yet."""
+    """Absolute directories; they may not exist yet. Landing and archive may be object storage."""
 
-    landing: Path
-    quarantine: Path
+    landing: str
+    archive: str
+    """Empty where there is none."""
+    cache: Path
+    """Of what was read from object storage."""
     warehouse: Path
     snapshots: Path
     reports: Path
@@ -21,9 +24,11 @@ class Places:
     @classmethod
     def from_settings(cls) -> Places:
         """What the environment names, else folders in the home."""
+        archive = environment.read("TALLYSTICK_LANDING_ARCHIVE")
         return cls(
-            landing=environment.directory("TALLYSTICK_LANDING", "landing"),
-            quarantine=environment.home() / "quarantine",
+            landing=environment.place("TALLYSTICK_LANDING", "landing"),
+            archive=archive and environment.place("TALLYSTICK_LANDING_ARCHIVE", ""),
+            cache=environment.home() / "cache",
             warehouse=environment.directory("TALLYSTICK_WAREHOUSE", "warehouse"),
             snapshots=environment.directory("TALLYSTICK_SNAPSHOTS", "snapshots"),
             reports=environment.directory("TALLYSTICK_REPORTS", "reports"),

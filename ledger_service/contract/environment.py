@@ -114,7 +114,16 @@ _TABLE = [
     Setting(
         "TALLYSTICK_LOG_ORIGIN", "First part of every checkpoint's origin line.", "tallystick.local"
     ),
-    Setting("TALLYSTICK_LANDING", "Directory of the landing; default landing/ in the home.", ""),
+    Setting(
+        "TALLYSTICK_LANDING",
+        "Directory of the landing, or s3://bucket/prefix; default landing/ in the home.",
+        "",
+    ),
+    Setting(
+        "TALLYSTICK_LANDING_ARCHIVE",
+        "Directory or s3://bucket/prefix that `tally pipeline archive` moves old raw files to.",
+        "",
+    ),
     Setting(
         "TALLYSTICK_WAREHOUSE", "Directory of the warehouse; default warehouse/ in the home.", ""
     ),
@@ -156,6 +165,12 @@ def directory(name: str, default: str) -> Path:
     """The directory a setting names, or `default` in the home; it may not exist yet."""
     value = read(name)
     return Path(value).expanduser().resolve() if value else home() / default
+
+
+def place(name: str, default: str) -> str:
+    """Like `directory`, but a setting that names a place by address (`s3://…`) stays as it is."""
+    value = read(name)
+    return value if "://" in value else str(directory(name, default))
 
 
 def host_and_port(name: str) -> tuple[str, int]:

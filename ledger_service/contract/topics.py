@@ -56,6 +56,6 @@ def headers(
 
 
 def seq_of(headers: Mapping[str, object]) -> int | None:
-    """The `seq` that a record's headers state; None where they state none."""
+    """The `seq` that a record's headers state; None where they state none, or one beyond 64 bits."""
     text = headers.get("ts_seq")
-    return int(text) if isinstance(text, bytes) and text.isdigit() else None
+    return int(text) if isinstance(text, bytes) and text.isdigit() and len(text) < 19 else None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from pipelines.ingestion import quarantine
 from pipelines.ingestion.tables import TABLES
 from pipelines.resources import OWNER, POOL, Warehouse
 
@@ -63,6 +64,10 @@ def typed_landing(warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
     with warehouse.flow() as flow:
         flow.convert()
         manifest = flow.landing.read()
+        waiting = {
+            f"quarantined: {code} of {source}": count
+            for (source, code), count in sorted(quarantine.counts(flow.landing).items())
+        }
     for table in TABLES:
         files = manifest.typed_files(table.name)
         yield dg.MaterializeResult(
@@ -71,5 +76,6 @@ def typed_landing(warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
                 "dagster/row_count": sum(file.rows for file in files),
                 "files": len(files),
                 "quarantined": manifest.quarantined,
+                **waiting,
             },
         )

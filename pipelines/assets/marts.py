@@ -70,7 +70,8 @@ def dbt_models(
     with warehouse.flow() as flow:
         flow.recover()
         os.environ.update(environment_of(flow.places))
-        command = ["build", "--vars", json.dumps(variables())]
+        refresh = ["--full-refresh"] if flow.is_rewritten() else []
+        command = ["build", "--vars", json.dumps(variables()), *refresh]
         invocation = dbt.cli(
             command, context=context, target_path=flow.places.warehouse / "dbt" / "builds"
         )
@@ -78,3 +79,4 @@ def dbt_models(
             yield from invocation.stream().fetch_column_metadata()
         finally:
             release(invocation.adapter)
+        flow.note_built()

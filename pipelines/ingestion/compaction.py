@@ -1,11 +1,13 @@
 """Joins small files once there are many: a streaming run leaves one per table every few seconds.
 
 The new file holds the rows of the old ones; the manifest names it in their place in one commit, and
-the old ones go when no reader of this process needs them (`Landing.sweep`).
+the old ones go when no reader of this process needs them (`Landing.sweep`). Rows stand in the order
+of `seq`, also those that came late (`rewriting`).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import duckdb
@@ -24,11 +26,13 @@ def compact(landing: Landing) -> int:
     manifest = landing.read()
     joined = 0
     for name, source in manifest.sources.items():
-        raw, count = _compact_files(landing, f"raw/{name}", source.raw)
-        typed = {}
-        for table, files in source.typed.items():
-            typed[table], more = _compact_files(landing, f"typed/{table}/{name}", files)
-            count += more
+        joining = _Joining(landing, manifest.version)
+        raw = joining.compact(f"raw/{name}", source.raw)
+        typed = {
+            table: joining.compact(f"typed/{table}/{name}", files)
+            for table, files in source.typed.items()
+        }
+        count = joining.joined
         if count:
             joined += count
             changed = msgspec.structs.replace(source, raw=raw, typed=typed)
@@ -36,20 +40,42 @@ def compact(landing: Landing) -> int:
     return joined
 
 
-def _compact_files(
-    landing: Landing, folder: str, files: Sequence[DataFile]
-) -> tuple[list[DataFile], int]:
-    if len(files) <= MANY_FILES:
-        return list(files), 0
-    result: list[DataFile] = []
-    joined = 0
-    for group in _groups(files):
-        if len(group) == 1:
-            result.append(group[0])
-        else:
-            result.append(_join(landing, folder, group))
-            joined += len(group)
-    return result, joined
+class _Joining:
+    """The joining of one source's files under one version of the manifest, which names new ones."""
+
+    def __init__(self, landing: Landing, version: int) -> None:
+        self._landing = landing
+        self._version = version
+        self.joined = 0
+        """Number of files that were joined."""
+
+    def compact(self, folder: str, files: Sequence[DataFile]) -> list[DataFile]:
+        """The files of one table, fewer where there are many; what is archived stays as it is."""
+        result = [file for file in files if file.archived]
+        here = [file for file in files if not file.archived]
+        if len(here) <= MANY_FILES:
+            return list(files)
+        for group in _groups(here):
+            if len(group) == 1:
+                result.append(group[0])
+            else:
+                result.append(self._join(folder, group))
+                self.joined += len(group)
+        return result
+
+    def _join(self, folder: str, group: Sequence[DataFile]) -> DataFile:
+        first, last = group[0].first_seq, max(file.last_seq for file in group)
+        # By the version: a joined file may span the same events as one of those it replaces.
+        path = f"{folder}/{first:012d}-{last:012d}-v{self._version}.parquet"
+        files = [str(self._landing.local(file)) for file in group]
+        query = (
+            f"select * from read_parquet({files!r}, union_by_name = true) "
+            "order by columns('^(seq|entry_no)$')"
+        )
+        with duckdb.connect(":memory:") as connection:
+            write = functools.partial(write_parquet, connection, query)
+            self._landing.add(path, write)
+        return DataFile(path=path, first_seq=first, last_seq=last, rows=sum(f.rows for f in group))
 
 
 def _groups(files: Sequence[DataFile]) -> list[list[DataFile]]:
@@ -63,13 +89,3 @@ def _groups(files: Sequence[DataFile]) -> list[list[DataFile]]:
         groups[-1].append(file)
         rows += file.rows
     return groups
-
-
-def _join(landing: Landing, folder: str, group: Sequence[DataFile]) -> DataFile:
-    first, last = group[0].first_seq, group[-1].last_seq
-    path = f"{folder}/{first:012d}-{last:012d}.parquet"
-    paths = [str(landing.root / file.path) for file in group]
-    with duckdb.connect(":memory:") as connection:
-        query = f"select * from read_parquet({paths!r}, union_by_name = true)"
-        write_parquet(connection, query, landing.root / path)
-    return DataFile(path=path, first_seq=first, last_seq=last, rows=sum(f.rows for f in group))

@@ -6,13 +6,12 @@ corrected reader can take them up again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 
-from ledger_service.contract.snapshots import write_atomically
-from pipelines.ingestion.manifest import DataFile, LandedSource, LandingManifest
+from pipelines.ingestion.manifest import DataFile, LandedSource, Landing
 
 
 class Poison(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -20,8 +19,8 @@ class Poison(msgspec.Struct, frozen=True, omit_defaults=True):
 
     seq: int
     code: str
-    """no_seq, not_json, unknown_version, unknown_type, wrong_source, wrong_seq, bad_field or
-    unreadable."""
+    """no_seq, too_large, not_json, unknown_version, unknown_type, wrong_type, wrong_source,
+    wrong_seq, bad_field or unreadable."""
     reason: str
     """In words, naming the field; never its value."""
     offset: int | None = None
@@ -36,25 +35,47 @@ class Quarantined(msgspec.Struct, frozen=True):
     event: Poison
 
 
-def add(folder: Path, name: str, source: LandedSource, poisons: Sequence[Poison]) -> LandedSource:
+def add(
+    landing: Landing, name: str, source: LandedSource, poisons: Sequence[Poison]
+) -> LandedSource:
     """Write one file for `poisons` and name it in the source's part of the manifest.
 
     Adding the same events again after a crash writes the same file.
     """
-    first, last = poisons[0], poisons[-1]
-    stem = f"{first.seq:012d}-{last.seq:012d}"
-    if first.offset is not None:
-        stem = f"offset-{first.offset:012d}-{last.offset:012d}"
-    path = f"{name}/{stem}.jsonl"
-    write_atomically(folder / path, msgspec.json.Encoder().encode_lines(poisons))
-    file = DataFile(path=path, first_seq=first.seq, last_seq=last.seq, rows=len(poisons))
+    folder = f"quarantine/{name}"
+    first, last = poisons[0].seq, poisons[-1].seq
+    path = source.path(folder, first, last, "jsonl")
+    if poisons[0].offset is not None:
+        offsets = (poisons[0].offset, poisons[-1].offset or 0)
+        path = source.path(f"{folder}/offsets", *offsets, "jsonl")
+    lines = msgspec.json.Encoder().encode_lines(poisons)
+    landing.add(path, lambda file: file.write_bytes(lines))
+    file = DataFile(path=path, first_seq=first, last_seq=last, rows=len(poisons))
     return msgspec.structs.replace(source, quarantine=[*source.quarantine, file])
 
 
-def listing(folder: Path, manifest: LandingManifest) -> Iterator[Quarantined]:
-    """Every event in quarantine."""
+def waiting(landing: Landing, source: LandedSource) -> Iterator[Poison]:
+    """The events of a source that wait in quarantine.
+
+    Errors: `FileNotFoundError` for a file that an older version kept outside the landing.
+    """
     decoder = msgspec.json.Decoder(Poison)
-    for name, source in sorted(manifest.sources.items()):
-        for file in source.quarantine:
-            for poison in decoder.decode_lines((folder / file.path).read_bytes()):
-                yield Quarantined(source=name, topic=source.topic, event=poison)
+    for file in source.quarantine:
+        if not file.path.startswith("quarantine/"):
+            raise FileNotFoundError(
+                f"{file.path} lies where an older version kept it: run `tally pipeline reland` "
+                "for its source, which finds those events again."
+            )
+        yield from decoder.decode_lines(landing.local(file).read_bytes())
+
+
+def listing(landing: Landing) -> Iterator[Quarantined]:
+    """Every event in quarantine."""
+    for name, source in sorted(landing.read().sources.items()):
+        for poison in waiting(landing, source):
+            yield Quarantined(source=name, topic=source.topic, event=poison)
+
+
+def counts(landing: Landing) -> dict[tuple[str, str], int]:
+    """Number of events in quarantine by source and code."""
+    return dict(Counter((one.source, one.event.code) for one in listing(landing)))

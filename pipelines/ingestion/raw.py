@@ -1,16 +1,14 @@
 """The raw landing: records as they are, in large batches, to Parquet named by `seq` range.
 
-A file is written under a draft's name and renamed; then the manifest names it. A crash in between
-leaves a file that no manifest names, which is removed, and the same events land again. A gap in
+A file is put under its name whole; then the manifest names it. A crash in between leaves a file
+that no manifest names: the same events land again as the same file, or it is removed. A gap in
 `seq` refuses to land: whatever comes behind it would look complete and not be.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import pyarrow as pa
@@ -57,35 +55,38 @@ class _Batch:
 def land(
     landing: Landing,
     reader: TopicReader,
-    folder: Path,
     *,
     seconds: float = 0.2,
     limit: int = BATCH_RECORDS,
 ) -> Step:
-    """Land what is new in every topic; `folder` is the quarantine's.
+    """Land what is new in every topic.
 
-    Errors: `KafkaException` where the brokers can't be read; then nothing has landed in part.
+    Errors: `KafkaException` where the brokers can't be read, `LandingTakenError` where another
+    process lands; then nothing has landed in part.
     """
     found = reader.discover()
-    manifest = _with_topics(landing.read(), found)
+    before = landing.read()
+    manifest = _with_topics(before, found)
     reader.follow([source for source in manifest.sources.values() if source.topic in found])
     try:
-        return _land_what_is_new(landing, manifest, reader, folder, seconds=seconds, limit=limit)
+        step, manifest = _land_what_is_new(landing, manifest, reader, seconds=seconds, limit=limit)
+        if manifest != before:
+            landing.commit(manifest)
     except BaseException:
         # The reader is past records that did not land: it must begin again from the manifest.
         reader.leave_all()
         raise
+    return step
 
 
 def _land_what_is_new(
     landing: Landing,
     manifest: LandingManifest,
     reader: TopicReader,
-    folder: Path,
     *,
     seconds: float,
     limit: int,
-) -> Step:
+) -> tuple[Step, LandingManifest]:
     step = Step(refused=_lost(manifest, reader))
     for topic, records in reader.read(limit, seconds).items():
         name = source_of(topic)
@@ -97,18 +98,16 @@ def _land_what_is_new(
             source, next_offset=batch.next_offset or source.next_offset
         )
         if batch.seqs:
-            file = _write(landing.root, name, batch)
+            file = _write(landing, name, source, batch)
             source = msgspec.structs.replace(source, seq=file.last_seq, raw=[*source.raw, file])
             step.landed[name] = file.rows
         if batch.foreign:
-            source = quarantine.add(folder, name, source, batch.foreign)
+            source = quarantine.add(landing, name, source, batch.foreign)
         if batch.gap:
             step.refused[name] = batch.gap
             reader.leave(topic)
         manifest = manifest.with_source(name, source)
-    if step.landed or manifest != landing.read():
-        landing.commit(manifest)
-    return step
+    return step, manifest
 
 
 def _lost(manifest: LandingManifest, reader: TopicReader) -> dict[str, str]:
@@ -164,15 +163,9 @@ def _text(header: object) -> str:
     return header.decode("utf-8", "replace") if isinstance(header, bytes) else ""
 
 
-def _write(root: Path, name: str, batch: _Batch) -> DataFile:
+def _write(landing: Landing, name: str, source: LandedSource, batch: _Batch) -> DataFile:
     first, last = batch.seqs[0], batch.seqs[-1]
-    path = f"raw/{name}/{first:012d}-{last:012d}.parquet"
+    path = source.path(f"raw/{name}", first, last)
     table = pa.table([batch.seqs, batch.types, batch.times, batch.contents], schema=SCHEMA)
-    (root / path).parent.mkdir(parents=True, exist_ok=True)
-    draft = root / f"{path}.draft"
-    with draft.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(root / path)
+    landing.add(path, lambda file: pq.write_table(table, file, compression="zstd"))
     return DataFile(path=path, first_seq=first, last_seq=last, rows=len(batch.seqs))

@@ -25,6 +25,7 @@ KAFKA_WAIT_S = 15.0
 PAGE = 20_000
 _PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - its documented name
 
+_COMPACTED = frozenset(topics.stream_topic(stream) for stream in topics.COMPACTED_STREAMS)
 _STREAM_OF_TOPIC = {topics.stream_topic(stream): stream for stream in topics.STREAMS}
 
 
@@ -135,6 +136,32 @@ class TopicReader:
                     break
                 raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT))
         return batches
+
+    def holds_all(self, source: LandedSource) -> bool:
+        """Whether the topic of `source` holds all that has landed, from its first record on."""
+        found = self.discover().get(source.topic)
+        if found is None:
+            return False
+        begins = source.topic in _COMPACTED or self._first_seq_behind(source.topic, 0) == 1
+        return begins and self._first_seq_behind(source.topic, source.seq - 1) == source.seq
+
+    def _first_seq_behind(self, topic: str, seq: int) -> int | None:
+        """The first `seq` in the topic that is higher; None where there is none."""
+        consumer = Consumer(self._settings)
+        try:
+            consumer.assign([TopicPartition(topic, 0, self.offset_behind(topic, seq))])
+            while record := consumer.poll(KAFKA_WAIT_S):
+                error = record.error()
+                if error is not None and error.code() == _PARTITION_EOF:
+                    return None
+                if error is not None:
+                    raise KafkaException(error)
+                found = topics.seq_of(dict(record.headers() or ()))
+                if found is not None and found > seq:
+                    return found
+            raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT))
+        finally:
+            consumer.close()
 
     def offset_behind(self, topic: str, seq: int) -> int:
         """The offset from which on every record is behind `seq`, found by halving the log."""

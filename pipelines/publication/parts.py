@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import duckdb
@@ -54,9 +55,19 @@ def write_parts(connection: duckdb.DuckDBPyConnection, mart: Mart, folder: Path)
             where = f"where {mart.bucket} = '{label}'"
             order = ", ".join(mart.grain)
             query = f"select * from marts.{mart.name} {where} order by {order}"
-            write_parquet(connection, query, folder / part.path)
+            _write(connection, query, folder / part.path)
         parts.append(part)
     return parts
+
+
+def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    """A draft, then a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    write_parquet(connection, query, draft)
+    with draft.open("rb+") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def contents(

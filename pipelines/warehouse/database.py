@@ -28,17 +28,38 @@ def opened(file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def make_landing_views(connection: duckdb.DuckDBPyConnection, landing: Landing) -> None:
-    """Let schema `landing` show exactly what the manifest names now: all tables, empty or not."""
+    """Let schema `landing` show exactly what the manifest names now: all tables, empty or not.
+
+    Its table `shown` says which rewriting of each source that is.
+    """
     manifest = landing.read()
     connection.execute("create schema if not exists landing")
     for table in TABLES:
-        files = [str(landing.root / file.path) for file in manifest.typed_files(table.name)]
+        files = [str(landing.local(file)) for file in manifest.typed_files(table.name)]
         query = _nothing(table)
         if files:
             # By name: a file that was written before a column existed has NULL there, though all were.
             landed = f"select * from read_parquet({files!r}, union_by_name = true)"
             query = f"{query} union all by name {landed}"
         connection.execute(f"create or replace view landing.{table.name} as {query}")
+    connection.execute("create or replace table landing.shown (source varchar, rewritten bigint)")
+    for name, source in manifest.sources.items():
+        connection.execute("insert into landing.shown values (?, ?)", [name, source.rewritten])
+
+
+def is_rewritten(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the landing shows rows behind the `seq` that the marts were built up to."""
+    connection.execute("create table if not exists landing.built as from landing.shown limit 0")
+    found = connection.execute(
+        "select count(*) from landing.shown left join landing.built using (source) "
+        "where shown.rewritten <> coalesce(built.rewritten, 0)"
+    ).fetchone()
+    return found is not None and found[0] > 0
+
+
+def note_built(connection: duckdb.DuckDBPyConnection) -> None:
+    """The marts are built from all that the landing shows."""
+    connection.execute("create or replace table landing.built as from landing.shown")
 
 
 def _nothing(table: Table) -> str:

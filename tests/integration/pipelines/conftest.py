@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
+import httpx
 import msgspec
 import pytest
 
@@ -20,6 +22,37 @@ from tests.integration.pipelines.surroundings import LedgerOracle, TopicWriter
 
 LEDGER = "flowing"
 DAY = "2026-07-02"
+
+
+_buckets = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 server that honours conditional writes, named in AWS_*."""
+    # Imported late: it takes seconds, which a process that only collects these tests can spare.
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        patch.setenv("AWS_ALLOW_HTTP", "true")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+        yield address
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: str) -> str:
+    """A fresh bucket and a prefix in it, as the setting names it."""
+    name = f"landing{next(_buckets)}"
+    httpx.put(f"{s3}/{name}").raise_for_status()
+    return f"s3://{name}/some/prefix"
 
 
 @dataclasses.dataclass

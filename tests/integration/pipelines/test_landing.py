@@ -18,6 +18,7 @@ from ledger_service.contract.events import encode, event_type
 from pipelines.ingestion import quarantine, raw
 from pipelines.ingestion.compaction import compact
 from pipelines.ingestion.manifest import LandedSource, Landing
+from pipelines.ingestion.store import Disk
 from pipelines.ingestion.topic_reader import TopicReader
 from pipelines.ingestion.typed import Converter
 from tests import ledger_events
@@ -43,18 +44,18 @@ def writer(kafka) -> TopicWriter:
 
 @pytest.fixture
 def landing(tmp_path: Path) -> Landing:
-    return Landing(tmp_path / "landing")
+    return Landing(Disk(tmp_path / "landing"))
 
 
 @pytest.fixture
-def land(landing, kafka, tmp_path):
+def land(landing, kafka):
     """Lands with a reader of its own, as a new process would."""
 
     def run() -> raw.Step:
         reader = TopicReader(kafka.login("pipelines"))
         whole = raw.Step()
         # It reads every topic to its end, so there is nothing to wait for.
-        while (step := raw.land(landing, reader, tmp_path / "quarantine", seconds=0.0)).events:
+        while (step := raw.land(landing, reader, seconds=0.0)).events:
             for name, count in step.landed.items():
                 whole.landed[name] = whole.landed.get(name, 0) + count
             whole.refused |= step.refused
@@ -68,7 +69,7 @@ def land(landing, kafka, tmp_path):
 def landed(landing: Landing, name: str) -> list[tuple[int, bytes]]:
     rows = []
     for file in landing.read().sources[name].raw:
-        table = pq.read_table(landing.root / file.path)
+        table = pq.read_table(landing.local(file))
         assert (table["seq"][0].as_py(), table["seq"][-1].as_py()) == (
             file.first_seq,
             file.last_seq,
@@ -132,14 +133,15 @@ def test_kill_during_landing_leaves_neither_gap_nor_repeat(  # noqa: PLR0917 - f
         "import sys; from pathlib import Path; from pipelines.ingestion import raw, typed\n"
         "from ledger_service.contract.brokers import Brokers\n"
         "from pipelines.ingestion.manifest import Landing\n"
+        "from pipelines.ingestion.store import Disk\n"
         "from pipelines.ingestion.topic_reader import TopicReader\n"
-        "landing, folder = Landing(Path(sys.argv[1])), Path(sys.argv[2])\n"
-        "reader, converter = TopicReader(Brokers.from_settings()), typed.Converter(landing, folder)\n"
+        "landing = Landing(Disk(Path(sys.argv[1])))\n"
+        "reader, converter = TopicReader(Brokers.from_settings()), typed.Converter(landing)\n"
         "while True:\n"
-        "    step = raw.land(landing, reader, folder, seconds=1, limit=100)\n"
+        "    step = raw.land(landing, reader, seconds=1, limit=100)\n"
         "    converter.convert(); print(step.events, flush=True)\n"
     )
-    arguments = [str(landing.root), str(tmp_path / "quarantine")]
+    arguments = [str(tmp_path / "landing")]
     for rounds in (1, 2):
         process = subprocess.Popen(
             [sys.executable, "-c", script, *arguments],
@@ -151,10 +153,10 @@ def test_kill_during_landing_leaves_neither_gap_nor_repeat(  # noqa: PLR0917 - f
         process.send_signal(signal.SIGKILL)
         process.wait()
     # What a kill between rename and manifest leaves: a file that the manifest does not name.
-    stray = landing.root / "raw" / ledger / "000000000001-000000000999.parquet"
+    stray = tmp_path / "landing" / "raw" / ledger / "000000000001-000000000999.parquet"
     stray.write_bytes(b"half a file")
     land()
-    Converter(landing, tmp_path / "quarantine").convert()
+    Converter(landing).convert()
     assert landing.sweep() >= 1
     assert not stray.exists()
     assert landed(landing, ledger) == [(event.seq, encode(event)) for event in events]
@@ -163,13 +165,13 @@ def test_kill_during_landing_leaves_neither_gap_nor_repeat(  # noqa: PLR0917 - f
     assert typed == sum(event_type(event) == "transaction.posted" for event in events)
 
 
-def test_a_foreign_record_is_set_aside(ledger, writer, landing, land, tmp_path):
+def test_a_foreign_record_is_set_aside(ledger, writer, landing, land):
     events = ledger_events.history(ledger, 3)
     writer.write_events(events[:5])
     writer._producer.produce(topics.journal_topic(ledger), value=b"hello", partition=0)
     writer.write_events(events[5:])
     assert land().landed[ledger] == len(events)
-    (one,) = quarantine.listing(tmp_path / "quarantine", landing.read())
+    (one,) = quarantine.listing(landing)
     assert (one.event.code, one.event.offset) == ("no_seq", 5)
 
 
@@ -178,8 +180,8 @@ def test_many_small_files_become_one(ledger, writer, landing, land):
     for number, event in enumerate(events, 1):
         manifest = landing.read()
         batch = raw._Batch([event.seq], [event_type(event)], [""], [encode(event)])
-        file = raw._write(landing.root, ledger, batch)
         source = manifest.sources.get(ledger, LandedSource(topic="t", topic_id="i"))
+        file = raw._write(landing, ledger, source, batch)
         source = msgspec.structs.replace(source, seq=number, raw=[*source.raw, file])
         landing.commit(manifest.with_source(ledger, source))
     assert compact(landing) == len(events)

@@ -208,18 +208,6 @@ def test_the_last_ten_are_kept_and_damage_is_found(world, monkeypatch):
     victim.write_bytes(content)
 
 
-def test_rebuilding_from_the_landing_gives_the_same_contents(world):
-    world.publish()
-    before = current(world)
-    world.flow.drop_warehouse()
-    world.flow.recover()
-    world.flow.build()
-    world.publish()
-    after = current(world)
-    differing = {m for m in after.marts if parts_of(after, m) != parts_of(before, m)}
-    assert differing <= {"build"}  # it says when it was built
-
-
 def test_the_warehouse_has_one_holder_and_the_next_shows_that_it_waits(world, tmp_path):
     lock = WarehouseLock(tmp_path)
     script = (

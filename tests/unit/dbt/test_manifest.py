@@ -16,6 +16,9 @@ MONEY = {
     "opening_balance", "closing_balance", "charged", "taken_back", "revenue",
 }  # fmt: skip
 
+EXACT = {"bigint", "boolean", "date", "decimal", "integer", "string", "timestamp"}
+"""What a contract may promise: never DOUBLE or FLOAT, and no HUGEINT, which Parquet makes a DOUBLE."""
+
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -50,6 +53,8 @@ def test_every_mart_is_bound(manifest: Any) -> None:
         assert mart.schema == "marts", mart.name
         assert mart.config.meta["snapshot"] in {"general", "restricted"}, mart.name
         assert "last_seq" in mart.columns, mart.name
+        kinds = {c.data_type.partition("(")[0] for c in mart.columns.values()}
+        assert kinds <= EXACT, (mart.name, kinds)
         money = {c.data_type for c in mart.columns.values() if c.name in MONEY}
         assert money <= {"bigint", "decimal(38,0)"}, mart.name
         if money:

@@ -24,6 +24,7 @@ from ledger_service.contract.events import (
 from ledger_service.contract.rules import Applied
 from pipelines.ingestion import quarantine, raw
 from pipelines.ingestion.manifest import DataFile, LandedSource, Landing, LandingManifest
+from pipelines.ingestion.store import Disk
 from pipelines.ingestion.tables import TABLES
 from pipelines.ingestion.typed import Converter
 from tests import ledger_events
@@ -33,16 +34,13 @@ LEDGER = "books"
 
 def land(landing: Landing, records: list[tuple[int, str, bytes]], name: str = LEDGER) -> None:
     """Put records (seq, type, bytes) into the raw landing as one file."""
-    path = f"raw/{name}/{records[0][0]:012d}-{records[-1][0]:012d}.parquet"
-    (landing.root / path).parent.mkdir(parents=True, exist_ok=True)
     seqs, types, contents = zip(*records, strict=True)
     headers = [f"tallystick.{one}.v1" for one in types]
-    pq.write_table(
-        pa.table([seqs, headers, [""] * len(seqs), contents], schema=raw.SCHEMA),
-        landing.root / path,
-    )
+    table = pa.table([seqs, headers, [""] * len(seqs), contents], schema=raw.SCHEMA)
     manifest = landing.read()
     source = manifest.sources.get(name, LandedSource(topic=name, topic_id="t"))
+    path = source.path(f"raw/{name}", seqs[0], seqs[-1])
+    landing.add(path, lambda file: pq.write_table(table, file))
     file = DataFile(path=path, first_seq=seqs[0], last_seq=seqs[-1], rows=len(seqs))
     source = msgspec.structs.replace(source, seq=seqs[-1], raw=[*source.raw, file])
     landing.commit(manifest.with_source(name, source))
@@ -54,13 +52,13 @@ def as_records(events) -> list[tuple[int, str, bytes]]:
 
 @pytest.fixture
 def landing(tmp_path: Path) -> Landing:
-    return Landing(tmp_path / "landing")
+    return Landing(Disk(tmp_path / "landing"))
 
 
 @pytest.fixture
-def convert(landing: Landing, tmp_path: Path):
+def convert(landing: Landing):
     def run() -> LandingManifest:
-        converter = Converter(landing, tmp_path / "quarantine")
+        converter = Converter(landing)
         converter.convert()
         converter.close()
         return landing.read()
@@ -69,7 +67,7 @@ def convert(landing: Landing, tmp_path: Path):
 
 
 def rows(landing: Landing, table: str, columns: str = "*") -> list[tuple]:
-    files = [str(landing.root / file.path) for file in landing.read().typed_files(table)]
+    files = [str(landing.local(file)) for file in landing.read().typed_files(table)]
     return duckdb.sql(f"select {columns} from read_parquet({files}) order by all").fetchall()
 
 
@@ -161,7 +159,7 @@ def test_no_money_is_ever_a_float(landing, convert):
     manifest = convert()
     for table in TABLES:
         for file in manifest.typed_files(table.name):
-            schema = pq.read_schema(landing.root / file.path)
+            schema = pq.read_schema(landing.local(file))
             assert schema.names == [name for name, _ in table.columns]
             assert not [
                 f for f in schema if pa.types.is_floating(f.type) or pa.types.is_decimal(f.type)
@@ -211,14 +209,15 @@ POISONS = {
     "a true-up that is no ratio": (_change(applied={**_RULE, "true_up": "-5"}), "bad_field"),
     "a day that is none": (_change(applied={**_RULE, "first_day": "2026-02-30"}), "bad_field"),
     "no entries": (_change(entries=[]), "bad_field"),
+    "larger than an event": (_change(metadata={"a": "b" * 61_440}), "too_large"),
 }
 
 
-def test_poison_goes_to_quarantine_and_the_rest_lands(landing, convert, tmp_path):
+def test_poison_goes_to_quarantine_and_the_rest_lands(landing, convert):
     history = ledger_events.history(LEDGER, 60)
     records = as_records(history)
     expected = {}
-    for index, (spoil, code) in zip(range(10, 60, 2), POISONS.values(), strict=False):
+    for index, (spoil, code) in zip(range(8, 60, 2), POISONS.values(), strict=True):
         seq, kind, content = records[index]
         records[index] = (seq, kind, spoil(json.loads(content)))
         expected[seq] = code
@@ -227,7 +226,7 @@ def test_poison_goes_to_quarantine_and_the_rest_lands(landing, convert, tmp_path
     assert len(expected) == len(POISONS) + 1
     land(landing, records)
     manifest = convert()
-    listed = list(quarantine.listing(tmp_path / "quarantine", manifest))
+    listed = list(quarantine.listing(landing))
     assert {one.event.seq: one.event.code for one in listed} == expected
     assert manifest.quarantined == len(expected)
     good = [
@@ -243,21 +242,19 @@ def test_every_poison_is_what_the_contract_itself_refuses_or_forbids(landing, co
         decode_journal(content)
 
 
-def test_an_event_that_makes_the_reader_fail_is_found_by_halving(
-    landing, convert, tmp_path, monkeypatch
-):
+def test_an_event_that_makes_the_reader_fail_is_found_by_halving(landing, convert, monkeypatch):
     history = ledger_events.history(LEDGER, 50)
     land(landing, as_records(history))
     parse = Converter._parse
 
-    def fragile(self, name, source, first, last):
-        if first <= 33 <= last:
+    def fragile(self, name, source, within, only):
+        if within[0] <= 33 <= within[1]:
             raise duckdb.InvalidInputException("a bug of the reader's own")
-        return parse(self, name, source, first, last)
+        return parse(self, name, source, within, only)
 
     monkeypatch.setattr(Converter, "_parse", fragile)
-    manifest = convert()
-    (only,) = quarantine.listing(tmp_path / "quarantine", manifest)
+    convert()
+    (only,) = quarantine.listing(landing)
     assert (only.event.seq, only.event.code) == (33, "unreadable")
     assert [row[0] for row in rows(landing, "transactions", "seq")] == [
         event.seq for event in history[8:-1] if event.seq != 33
@@ -267,10 +264,8 @@ def test_an_event_that_makes_the_reader_fail_is_found_by_halving(
 def test_converting_again_gives_the_same_files(landing, convert):
     land(landing, as_records(ledger_events.history(LEDGER, 30)))
     first = convert()
-    contents = {f.path: (landing.root / f.path).read_bytes() for f in first.typed_files("entries")}
+    contents = {f.path: landing.local(f).read_bytes() for f in first.typed_files("entries")}
     emptied = msgspec.structs.replace(first.sources[LEDGER], typed={}, typed_seq=0)
     landing.commit(first.with_source(LEDGER, emptied))
     again = convert()
-    assert {
-        f.path: (landing.root / f.path).read_bytes() for f in again.typed_files("entries")
-    } == contents
+    assert {f.path: landing.local(f).read_bytes() for f in again.typed_files("entries")} == contents
