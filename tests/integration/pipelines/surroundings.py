@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+import duckdb
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -26,6 +27,19 @@ from ledger_service.contract.events import (
     encode,
     event_type,
 )
+from pipelines.ingestion.manifest import Landing
+from pipelines.ingestion.tables import TABLES
+from pipelines.publication.parts import contents
+from pipelines.warehouse import database
+
+
+def typed_contents(landing: Landing) -> dict[str, tuple[int, str]]:
+    """Rows and content hash of each typed table, whatever files they lie in."""
+    with duckdb.connect(":memory:") as connection:
+        database.make_landing_views(connection, landing)
+        return {
+            table.name: contents(connection, f"landing.{table.name}")[0][1:] for table in TABLES
+        }
 
 
 class TopicWriter:

@@ -21,11 +21,10 @@ from ledger_service.engine.relay import Source, topic_settings
 from pipelines.ingestion import quarantine, raw, rewriting, typed
 from pipelines.ingestion.manifest import Landing
 from pipelines.ingestion.store import Disk
-from pipelines.ingestion.tables import TABLES
 from pipelines.ingestion.topic_reader import TopicReader
-from pipelines.publication.parts import contents
 from pipelines.warehouse import database
 from tests import ledger_events
+from tests.integration.pipelines.surroundings import typed_contents
 
 EVENTS = int(os.environ.get("EVENTS", "5000"))
 LEDGER = "poisoned"
@@ -109,14 +108,6 @@ def land_all(bootstrap: str, landing: Landing) -> None:
     reader.close()
 
 
-def hashes(landing: Landing) -> dict[str, tuple[int, str]]:
-    with duckdb.connect(":memory:") as connection:
-        database.make_landing_views(connection, landing)
-        return {
-            table.name: contents(connection, f"landing.{table.name}")[0][1:] for table in TABLES
-        }
-
-
 def in_quarantine(landing: Landing) -> dict[int, str]:
     return {
         one.event.seq: one.event.code for one in quarantine.listing(landing) if one.source == LEDGER
@@ -167,7 +158,7 @@ def test_all_good_events_land_all_bad_ones_wait_and_come_back_when_mended(topic,
     assert landing.read().sources[LEDGER].rewritten > 0
     never_spoilt = Landing(Disk(tmp_path / "right"))
     land_all(topic.bootstrap, never_spoilt)
-    assert hashes(landing) == hashes(never_spoilt)
+    assert typed_contents(landing) == typed_contents(never_spoilt)
 
 
 def test_a_topic_of_ours_refuses_a_record_of_5_mb(kafka: str):

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import shutil
 
-import duckdb
 import pytest
 
 from ledger_service.contract import topics
 from pipelines.ingestion.quarantine import Poison
-from pipelines.ingestion.tables import TABLES
 from pipelines.ingestion.typed import Converter
-from pipelines.publication.parts import contents
-from pipelines.warehouse import database
+from tests import ledger_events
 from tests.integration.pipelines.conftest import LEDGER
-
-
-def typed(world) -> dict[str, tuple[int, str]]:
-    """Rows and content hash of each typed table."""
-    with duckdb.connect(":memory:") as connection:
-        database.make_landing_views(connection, world.flow.landing)
-        return {
-            table.name: contents(connection, f"landing.{table.name}")[0][1:] for table in TABLES
-        }
+from tests.integration.pipelines.surroundings import typed_contents
 
 
 def published(world) -> dict[str, list[str]]:
@@ -57,7 +46,7 @@ def test_rebuilding_from_the_landing_gives_the_same_contents(world):
 
 def test_landing_again_from_a_topic_that_was_published_again_gives_the_same_contents(world):
     land_and_build(world)
-    before, rows = published(world), typed(world)
+    before, rows = published(world), typed_contents(world.flow.landing)
     topic = topics.journal_topic(LEDGER)
     world.writer.delete(topic)
     world.writer.create(topic)
@@ -67,7 +56,7 @@ def test_landing_again_from_a_topic_that_was_published_again_gives_the_same_cont
     world.flow.drop_warehouse()
     world.flow.recover()
     land_and_build(world)
-    assert typed(world) == rows
+    assert typed_contents(world.flow.landing) == rows
     assert published(world) == before
 
 
@@ -88,8 +77,8 @@ def test_an_event_out_of_quarantine_reaches_marts_that_were_past_it(world):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Converter, "_parse", strict)
-        world.post(5_00)
-        world.post(7_00)
+        world.post(5_00, debit=ledger_events.customer(1))
+        world.post(7_00, debit=ledger_events.customer(1))
         land_and_build(world)
     publication = world.publish()
     assert "two_roads_balances" in publication.blocked_by
@@ -100,12 +89,12 @@ def test_an_event_out_of_quarantine_reaches_marts_that_were_past_it(world):
     assert world.flow.is_rewritten()
     world.flow.build()
     assert not world.flow.is_rewritten()
-    late, rows = published(world), typed(world)
+    late, rows = published(world), typed_contents(world.flow.landing)
     world.flow.retype(LEDGER)
     world.flow.drop_warehouse()
     world.flow.recover()
     world.flow.build()
-    assert typed(world) == rows
+    assert typed_contents(world.flow.landing) == rows
     assert published(world) == late
 
 

@@ -16,9 +16,8 @@ from pipelines.ingestion.manifest import DataFile, Landing
 from pipelines.ingestion.store import Disk
 from pipelines.ingestion.tables import TABLES, TRANSACTIONS
 from pipelines.ingestion.typed import Converter, present_form
-from pipelines.publication.parts import contents
-from pipelines.warehouse import database
 from tests import ledger_events
+from tests.integration.pipelines.surroundings import typed_contents
 from tests.unit.pipelines.test_typed_landing import LEDGER, as_records, land
 
 HISTORY = ledger_events.history(LEDGER, 60)
@@ -39,15 +38,6 @@ def landing(tmp_path: Path) -> Landing:
     return Landing(Disk(tmp_path / "landing"))
 
 
-def hashes(landing: Landing) -> dict[str, tuple[int, str]]:
-    """Rows and content hash of each typed table, whatever the files."""
-    with duckdb.connect(":memory:") as connection:
-        database.make_landing_views(connection, landing)
-        return {
-            table.name: contents(connection, f"landing.{table.name}")[0][1:] for table in TABLES
-        }
-
-
 def read_by_an_older_version(patch: pytest.MonkeyPatch) -> None:
     """One that does not know some types of events."""
     known = [e for e in typed.JOURNAL_EVENTS if e not in {type(event) for event in UNKNOWN}]
@@ -63,7 +53,7 @@ def right(tmp_path: Path) -> dict[str, tuple[int, str]]:
     converter.convert()
     converter.close()
     assert landing.read().quarantined == 0
-    return hashes(landing)
+    return typed_contents(landing)
 
 
 def test_what_a_newer_version_knows_takes_its_place(landing, converter, right, monkeypatch):
@@ -73,14 +63,14 @@ def test_what_a_newer_version_knows_takes_its_place(landing, converter, right, m
             land(landing, as_records(HISTORY[start : start + 20]))
             converter.convert()
     assert landing.read().quarantined == len(UNKNOWN)
-    assert hashes(landing) != right
+    assert typed_contents(landing) != right
     version = landing.read().version
     done = rewriting.requeue(landing, converter, LEDGER)
     assert (done.tried, done.typed) == (len(UNKNOWN), len(UNKNOWN))
     manifest = landing.read()
     assert manifest.quarantined == 0
     assert manifest.sources[LEDGER].rewritten == manifest.version == version + 1
-    assert hashes(landing) == right
+    assert typed_contents(landing) == right
     for files in manifest.sources[LEDGER].typed.values():
         assert files == sorted(files, key=lambda file: file.first_seq)
     # Again: nothing is left to do, and nothing is done.
@@ -139,7 +129,7 @@ def test_the_first_and_the_last_of_a_range_have_files_of_their_own(landing, conv
         converter.convert()
     assert rewriting.requeue(landing, converter, LEDGER).typed == 2
     landing.sweep()
-    assert hashes(landing) == right
+    assert typed_contents(landing) == right
 
 
 def test_late_rows_are_joined_in_order(landing, converter, right, monkeypatch):
@@ -152,7 +142,7 @@ def test_late_rows_are_joined_in_order(landing, converter, right, monkeypatch):
     monkeypatch.setattr("pipelines.ingestion.compaction.MANY_FILES", 1)
     assert compact(landing) > 10
     landing.sweep()
-    assert hashes(landing) == right
+    assert typed_contents(landing) == right
     (file,) = landing.read().sources[LEDGER].typed["hold_entries"]
     rows = duckdb.sql(f"select seq, entry_no from read_parquet('{landing.local(file)}')").fetchall()
     assert rows == sorted(rows)
@@ -177,7 +167,7 @@ def test_a_crash_before_the_commit_changes_nothing(landing, converter, right, mo
     landing.hold()
     assert landing.sweep() > 0
     rewriting.requeue(landing, converter, LEDGER)
-    assert hashes(landing) == right
+    assert typed_contents(landing) == right
 
 
 def test_a_landing_of_an_older_form_is_named_and_typed_anew(landing, converter, right):
@@ -200,7 +190,7 @@ def test_a_landing_of_an_older_form_is_named_and_typed_anew(landing, converter, 
     land(landing, as_records(ledger_events.history(LEDGER, 90))[len(HISTORY) :])
     converter.convert()
     assert set(rewriting.outdated(landing.read())) == {LEDGER}
-    assert hashes(landing) != right
+    assert typed_contents(landing) != right
     events = rewriting.retype(landing, converter, LEDGER)
     landing.sweep()
     assert events == landing.read().sources[LEDGER].seq
@@ -241,9 +231,9 @@ def test_typing_anew_gives_the_same_rows_and_the_same_quarantine(landing, conver
     records[30] = (records[30][0], "transaction.invented", encode(HISTORY[30]))
     land(landing, records)
     converter.convert()
-    before, listed = hashes(landing), list(quarantine.listing(landing))
+    before, listed = typed_contents(landing), list(quarantine.listing(landing))
     assert len(listed) == 1
     rewriting.retype(landing, converter, LEDGER)
     landing.sweep()
-    assert hashes(landing) == before
+    assert typed_contents(landing) == before
     assert list(quarantine.listing(landing)) == listed
