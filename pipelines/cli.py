@@ -1,4 +1,4 @@
-"""`tally snapshot` and `tally pipeline`: what people and scripts do without Dagster."""
+"""`tally pipeline`: what people and scripts do without Dagster."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from ledger_service.contract import environment
-from ledger_service.contract.snapshots import Manifest, SnapshotName, part_paths, read_manifest
 from pipelines.places import Places
 
 if TYPE_CHECKING:
@@ -22,70 +19,8 @@ if TYPE_CHECKING:
     from pipelines.flow import Flow, Publication
     from pipelines.publication.snapshot import Outcome
 
-_NAME = click.Choice(["general", "restricted"])
 _WAIT_S = 660.0
 """A streaming run gives way within seconds; a build may take its minutes."""
-
-
-@click.group()
-def snapshot() -> None:
-    """Published snapshots of the marts."""
-
-
-def _manifest(name: SnapshotName, version: int | None) -> Manifest:
-    manifest = read_manifest(Places.from_settings().snapshots, name, version)
-    if manifest is None:
-        which = "No snapshot" if version is None else f"No version {version}"
-        raise click.ClickException(
-            f"{which} of {name} is published: see `tally snapshot list`, or run "
-            "`tally pipeline run-once`."
-        )
-    return manifest
-
-
-@snapshot.command("list")
-def list_snapshots() -> None:
-    """The versions that are kept, newest first."""
-    places = Places.from_settings()
-    table = Table("snapshot", "version", "created", "rows", "as of")
-    for name in ("general", "restricted"):
-        folder = places.snapshots / name / "manifests"
-        for path in sorted(folder.glob("[0-9]*.json"), reverse=True):
-            one = _manifest(name, int(path.stem))
-            rows = sum(part.rows for parts in one.marts.values() for part in parts)
-            as_of = ", ".join(f"{source} {seq}" for source, seq in one.as_of.items())
-            table.add_row(name, str(one.version), one.created_at, f"{rows:,}", as_of)
-    Console().print(table)
-
-
-@snapshot.command("path")
-@click.argument("mart")
-@click.option("--snapshot", "name", type=_NAME, default="general")
-@click.option("--version", type=int, default=None, help="Default: the current one.")
-def show_path(mart: str, name: SnapshotName, version: int | None) -> None:
-    """The Parquet files of one mart, one a line."""
-    manifest = _manifest(name, version)
-    if mart not in manifest.marts:
-        raise click.ClickException(
-            f"{name} holds no mart {mart!r}; it holds {', '.join(sorted(manifest.marts))}."
-        )
-    for path in part_paths(Places.from_settings().snapshots, manifest, mart):
-        click.echo(path)
-
-
-@snapshot.command("verify")
-@click.option("--snapshot", "name", type=_NAME, default="general")
-@click.option("--version", type=int, default=None, help="Default: the current one.")
-def verify_snapshot(name: SnapshotName, version: int | None) -> None:
-    """Read every part again and compare it with the manifest."""
-    from pipelines.publication import snapshot as published
-
-    manifest = _manifest(name, version)
-    try:
-        parts = published.verify(Places.from_settings().snapshots, manifest)
-    except published.SnapshotDamagedError as damage:
-        raise click.ClickException(str(damage)) from None
-    click.echo(f"{name} {manifest.version}: {parts} parts hold what the manifest says.")
 
 
 @click.group()

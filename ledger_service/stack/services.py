@@ -161,6 +161,7 @@ _COMMANDS = [
         "pipeline", "step", settings=(*_KAFKA, *_API), kafka="pipelines", api_key="pipelines",
     ),
     Part("snapshot", "step"),
+    Part("sql", "step"),
 ]  # fmt: skip
 COMMANDS: dict[str, Part] = {part.name: part for part in _COMMANDS}
 """What commands take from the home of the local stack where the environment does not say it."""

@@ -22,8 +22,10 @@ from ledger_service.contract.snapshots import (
     Part,
     Progress,
     SnapshotName,
+    pins,
     read_manifest,
     read_progress,
+    remove_unless_held,
     write_atomically,
 )
 from pipelines.publication.parts import Mart, contents, write_parts
@@ -70,11 +72,12 @@ def publish(
             marts={m.name: write_parts(connection, m, folder) for m in marts if m.snapshot == name},
             checks=[o.check for o in outcomes if name == "restricted" or not o.restricted],
             code_version=code_version,
+            grain={m.name: list(m.grain) for m in marts if m.snapshot == name},
         )
     for name in ORDER:
         _switch(snapshots / name, manifests[name])
     for name in ORDER:
-        prune(snapshots / name)
+        prune(snapshots, name)
     return manifests
 
 
@@ -95,17 +98,23 @@ def _switch(folder: Path, manifest: Manifest) -> None:
     write_atomically(folder / "CURRENT", file_name.encode())
 
 
-def prune(folder: Path) -> int:
-    """Remove all but the last KEEP manifests, and parts that none names; gives files removed."""
+def prune(snapshots: Path, name: SnapshotName) -> int:
+    """Remove the manifests that nothing keeps, and parts that none names; gives files removed.
+
+    Kept are the last KEEP, those of the last KEEP_S seconds, what a citation pins and what a reader
+    holds.
+    """
+    folder = snapshots / name
     manifests = sorted((folder / "manifests").glob("[0-9]*.json"))
     recent = time.time() - KEEP_S
-    current = (folder / "CURRENT").read_text().strip()
-    old = [
-        path for path in manifests[:-KEEP] if path.stat().st_mtime < recent and path.name != current
+    cited = {(folder / "CURRENT").read_text().strip()}
+    cited |= {f"{version:08d}.json" for version in pins(snapshots, name).values()}
+    removed = [
+        path
+        for path in manifests[:-KEEP]
+        if path.stat().st_mtime < recent and path.name not in cited and remove_unless_held(path)
     ]
-    for path in old:
-        path.unlink()
-    kept = [path for path in manifests if path not in old]
+    kept = [path for path in manifests if path not in removed]
     named: set[str] = set()
     for path in kept:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -113,7 +122,7 @@ def prune(folder: Path) -> int:
     stray = [p for p in (folder / "parts").glob("*") if f"parts/{p.name}" not in named]
     for path in stray:
         path.unlink()
-    return len(old) + len(stray)
+    return len(removed) + len(stray)
 
 
 def write_progress(
