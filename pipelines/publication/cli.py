@@ -169,7 +169,16 @@ def unpin(citation: str, name: SnapshotName) -> None:
 @_of_snapshot
 @_of_version
 @_in_format
-def sql(query: str | None, name: SnapshotName, version: int | None, form: Format) -> None:
+@click.option(
+    "--value", "values", multiple=True, metavar="NAME=VALUE", help="Of a parameter, $NAME."
+)
+def sql(
+    query: str | None,
+    name: SnapshotName,
+    version: int | None,
+    form: Format,
+    values: tuple[str, ...],
+) -> None:
     """Ask a snapshot: a QUERY, queries from a pipe, or a shell that takes them one by one.
 
     Each mart is a view; `show tables` lists them, `describe entries` their columns. Nothing can be
@@ -177,15 +186,18 @@ def sql(query: str | None, name: SnapshotName, version: int | None, form: Format
     """
     from pipelines.publication import reading, tables
 
+    if wrong := [one for one in values if "=" not in one]:
+        raise click.UsageError(f"--value takes NAME=VALUE, not {wrong[0]!r}.")
+    given = dict(one.split("=", 1) for one in values)
     with reading.opened(_folder(), name, version) as reader:
         if query is None and sys.stdin.isatty():
-            _shell(reader, form)
+            _shell(reader, form, given)
         else:
-            for table in reader.queries(sys.stdin.read() if query is None else query):
+            for table in reader.queries(sys.stdin.read() if query is None else query, given):
                 tables.write(table, form, sys.stdout)
 
 
-def _shell(reader: Reader, form: Format) -> None:
+def _shell(reader: Reader, form: Format, values: dict[str, str]) -> None:
     from pipelines.publication import reading, tables
 
     with contextlib.suppress(ImportError):
@@ -207,7 +219,7 @@ def _shell(reader: Reader, form: Format) -> None:
         if not text.rstrip().endswith(";"):
             continue
         try:
-            for table in reader.queries(text):
+            for table in reader.queries(text, values):
                 tables.write(table, form, sys.stdout)
         except (reading.QueryError, reading.NotAQueryError) as refusal:
             click.echo(f"{refusal.code}: {refusal}", err=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,37 +49,41 @@ class Reader:
         self.manifest = manifest
         self._connection = connection
 
-    def query(self, sql: str, values: Sequence[Any] = ()) -> Table:
-        """Answer one query. Errors: `NotAQueryError`, `QueryError`."""
-        statements = self._statements(sql)
+    def query(self, sql: str, values: Mapping[str, Any] | None = None) -> Table:
+        """Answer one query; `values` are those of its parameters, `$name` in the text.
+
+        Errors: `NotAQueryError`, `QueryError`.
+        """
+        statements = _statements(sql)
         if len(statements) != 1:
             raise NotAQueryError(f"Give one query, not {len(statements)}.")
         return self._answer(statements[0], values)
 
-    def queries(self, sql: str) -> Iterator[Table]:
+    def queries(self, sql: str, values: Mapping[str, Any] | None = None) -> Iterator[Table]:
         """Answer queries one after the other; each is to be read before the next is asked for.
 
         Errors: `NotAQueryError`, `QueryError`.
         """
-        for statement in self._statements(sql):
-            yield self._answer(statement, ())
+        for statement in _statements(sql):
+            yield self._answer(statement, values)
 
-    def _statements(self, sql: str) -> list[duckdb.Statement]:
-        try:
-            return self._connection.extract_statements(sql)
-        except duckdb.Error as error:
-            raise QueryError(str(error)) from None
-
-    def _answer(self, statement: duckdb.Statement, values: Sequence[Any]) -> Table:
+    def _answer(self, statement: duckdb.Statement, values: Mapping[str, Any] | None) -> Table:
         if statement.type not in _QUERIES:
             raise NotAQueryError(
                 f"{statement.type.name} is not taken: a snapshot is only read (select, from, "
                 "describe, show, summarize, pivot)."
             )
+        asked = {name: (values or {}).get(name) for name in statement.named_parameters}
+        if missing := [f"${name}" for name in asked if name not in (values or {})]:
+            raise QueryError(f"The query needs {', '.join(sorted(missing))}: give each a value.")
         try:
-            return table_of(self._connection.execute(statement, values or None))
+            return table_of(self._connection.execute(statement, asked or None))
         except duckdb.Error as error:
             raise QueryError(str(error)) from None
+
+    def interrupt(self) -> None:
+        """End the query that runs; from any thread."""
+        self._connection.interrupt()
 
     def mart(self, mart: str) -> Table:
         """All rows of a mart, in the order of its grain. Errors: `UnknownMartError`, `QueryError`."""
@@ -92,22 +96,41 @@ class Reader:
         return self.query(f"select * from {mart} order by {grain}")
 
 
+def split(sql: str) -> list[str]:
+    """The statements of a text. Errors: `QueryError`."""
+    return [statement.query for statement in _statements(sql)]
+
+
+def _statements(sql: str) -> list[duckdb.Statement]:
+    try:
+        return duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise QueryError(str(error)) from None
+
+
 @contextlib.contextmanager
-def opened(snapshots: Path, name: SnapshotName, version: int | None = None) -> Iterator[Reader]:
+def opened(
+    snapshots: Path,
+    name: SnapshotName,
+    version: int | None = None,
+    memory: str = MEMORY_LIMIT,
+) -> Iterator[Reader]:
     """The current snapshot, or that of `version`, for as long as the block lasts.
 
     Errors: `NotPublishedError`.
     """
     with held(snapshots, name, version) as manifest:
         files = {mart: part_paths(snapshots, manifest, mart) for mart in manifest.marts}
-        with locked([path for paths in files.values() for path in paths]) as connection:
+        with locked([one for paths in files.values() for one in paths], memory) as connection:
             for mart, paths in files.items():
                 connection.execute(f"create view {mart} as from {files_sql(paths)}")
             yield Reader(manifest, connection)
 
 
 @contextlib.contextmanager
-def locked(files: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
+def locked(
+    files: Sequence[Path], memory: str = MEMORY_LIMIT
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """DuckDB in memory that can open these files and no others, and keeps its settings."""
     with tempfile.TemporaryDirectory(prefix="tallystick-") as spill:
         connection = duckdb.connect(
@@ -115,7 +138,7 @@ def locked(files: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
             config={
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
-                "memory_limit": MEMORY_LIMIT,
+                "memory_limit": memory,
                 "python_enable_replacements": "false",
                 "temp_directory": spill,
                 "threads": "2",

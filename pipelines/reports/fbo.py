@@ -17,7 +17,13 @@ from typing import Any
 import duckdb
 import msgspec
 
-from ledger_service.contract.snapshots import Manifest, part_paths, read_manifest, write_atomically
+from ledger_service.contract.snapshots import (
+    Manifest,
+    part_paths,
+    pin,
+    read_manifest,
+    write_atomically,
+)
 from pipelines.ledger_api import Checkpoint, LedgerApi
 from pipelines.places import Places
 from pipelines.reports.fbo_documents import as_csv, as_pdf
@@ -140,10 +146,14 @@ def write_reports(
 ) -> list[Path]:
     """Write CSV and PDF of each day, then the indexes; gives the files.
 
-    Errors: `httpx.HTTPError` where the ledger's checkpoint can't be had; then nothing is written.
+    The snapshot that a report cites is kept as long as the report cites it. Errors:
+    `httpx.HTTPError` where the ledger's checkpoint can't be had, `NotPublishedError` where the
+    snapshot is not kept any more; then nothing is written.
     """
     checkpoints = {name: api.latest_checkpoint(name) for name in {day.ledger for day in days}}
     indexes = {ledger: read_index(places, ledger) for ledger in checkpoints}
+    for day in days:
+        pin(places.snapshots, manifest, f"fbo.{day.ledger}.{day.day.isoformat()}")
     files: list[Path] = []
     for day in days:
         as_of_seq = manifest.as_of[day.ledger]

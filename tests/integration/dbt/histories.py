@@ -281,3 +281,26 @@ def _of_periods(facts: Facts, day: dt.date, dice: random.Random) -> None:
             facts.period("period.reopened", since, reason="late_invoice", approval="apr_1")
         case 3:
             facts.period("day.attested", day, reference="stm_1")
+
+
+def asked() -> Facts:
+    """A history with statements and reversals, of which some entries were imposed or came late."""
+    facts = random_history("asked", 5)
+    fbo, someone = "bank:fbo", "customer:1:wallet"
+    late = [(someone, "debit", 70), (fbo, "credit", 70)]
+    for day in (3, 3, 9):
+        facts.post(at(day), late, kind="ach_return", channel="ach", imposed=True)
+    for day, banking_day in ((4, 7), (5, 7), (6, 7), (8, 8)):
+        facts.post(
+            at(day, 23), [(fbo, "debit", 30 + day), (someone, "credit", 30 + day)],
+            channel="wire", business_date=at(banking_day).date(),
+        )  # fmt: skip
+    for row in facts.rows["transactions"][::7]:
+        row["recorded_at"] = row["effective_at"] + dt.timedelta(days=row["seq"] % 5, hours=2)
+    return facts
+
+
+RANDOM = [random_history(f"random_{seed}", seed) for seed in range(12)]
+HELD = [held(f"held_{seed}", seed) for seed in range(6)]
+ASKED = asked()
+ALL = [cases(), stated_cases(), own_currency(), *RANDOM, *HELD, ASKED]

@@ -15,7 +15,8 @@ from ledger_service.contract.money import EXPONENTS
 from ledger_service.domain.calendar import is_banking_day
 from pipelines.checks.identities import check_identities
 from tests.integration.dbt import histories, oracles
-from tests.integration.dbt.warehouse import LANDING, Facts, Row, Warehouse
+from tests.integration.dbt.histories import ALL, HELD, RANDOM
+from tests.integration.dbt.warehouse import Facts, Row, Warehouse, merged
 
 MARTS = (
     "accounts", "transactions", "entries", "account_balances_daily", "account_balances_current",
@@ -26,14 +27,7 @@ MARTS = (
 )  # fmt: skip
 KEPT = ("intermediate.int_bank_entries", "intermediate.int_monitored_entries")
 """What increments read besides marts: equal after one step, the next one begins from the same."""
-RANDOM = [histories.random_history(f"random_{seed}", seed) for seed in range(12)]
-HELD = [histories.held(f"held_{seed}", seed) for seed in range(6)]
-ALL = [histories.cases(), histories.stated_cases(), histories.own_currency(), *RANDOM, *HELD]
 LAST = histories.at(8).date()
-
-
-def _merged(parts: list[Facts]) -> dict[str, list[Row]]:
-    return {table: [row for part in parts for row in part.rows[table]] for table in LANDING}
 
 
 def _slices(parts: list[Facts], count: int) -> list[dict[str, list[Row]]]:
@@ -56,14 +50,6 @@ def _slices(parts: list[Facts], count: int) -> list[dict[str, list[Row]]]:
         for rows in piece.values():
             dice.shuffle(rows)
     return pieces
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    """Everything in one build."""
-    warehouse = Warehouse(tmp_path_factory.mktemp("built"))
-    warehouse.build(_merged(ALL))
-    return warehouse
 
 
 def test_tests_of_the_project_hold(built: Warehouse) -> None:
@@ -267,7 +253,7 @@ def test_places_are_those_declared_in_every_mart_and_a_currency_without_any_is_f
 ) -> None:
     warehouse = Warehouse(tmp_path)
     ours = histories.everything_in("declared", "GRAIN", 9)
-    warehouse.land(_merged([ours, histories.everything_in("unknown", "GHOST", None)]))
+    warehouse.land(merged([ours, histories.everything_in("unknown", "GHOST", None)]))
     warehouse.dbt("seed")
     warehouse.rows(
         "insert into seeds.rule_parameters select * replace (unnest(['GRAIN', 'GHOST']) as currency)"

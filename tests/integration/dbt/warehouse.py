@@ -196,6 +196,11 @@ class Facts:
         return name
 
 
+def merged(parts: list[Facts]) -> dict[str, list[Row]]:
+    """The rows of all of them, by table."""
+    return {table: [row for part in parts for row in part.rows[table]] for table in LANDING}
+
+
 @functools.cache
 def _parsed(stem: str) -> Manifest:
     """The project, parsed once a process (`stem` names the database in it)."""

@@ -9,6 +9,7 @@ import json
 
 import pypdf
 
+from ledger_service.contract.snapshots import pins
 from pipelines.reports.fbo import MissingReports, outdated, read_days, write_reports
 from tests.integration.pipelines.conftest import DAY, LEDGER
 
@@ -44,6 +45,9 @@ def test_the_report_of_a_day(world):
 
     index = json.loads((places.reports / "fbo" / LEDGER / "index.json").read_bytes())
     assert index[DAY]["pdf_sha256"] == hashlib.sha256(first[f"{DAY}.pdf"]).hexdigest()
+    # What a report cites stays.
+    assert index[DAY]["snapshot_version"] == manifest.version
+    assert pins(places.snapshots, "general") == {f"fbo.{LEDGER}.{DAY}": manifest.version}
     again = write_reports(places, manifest, days, world.flow.api)
     assert {path.name: path.read_bytes() for path in again} == first
     assert outdated(places, days) == []

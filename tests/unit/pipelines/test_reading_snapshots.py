@@ -27,57 +27,8 @@ from pipelines.publication import difference, export, reading, snapshot, tables
 from pipelines.publication.cli import snapshot as snapshot_command
 from pipelines.publication.cli import sql as sql_command
 from pipelines.publication.parts import Mart
-
-MARTS = [
-    Mart("entries", "general", ("ledger", "seq", "entry_no")),
-    Mart("balances", "general", ("account",)),
-    Mart("build", "general", ("ledger_or_stream",)),
-    Mart("alerts", "restricted", ("alert",)),
-]
-BIG = 2**62
-TABLES = f"""
-    create schema marts;
-    create table marts.entries as from (values
-        ('main', 1::bigint, 0, 'cash', {BIG}::bigint, date '2026-07-01', 'rent', 1::bigint),
-        ('main', 1, 1, '=1+1', {BIG}, date '2026-07-01', 'a "b", c', 1),
-        ('main', 250001, 0, 'cash', 5, date '2026-07-02', null, 250001)
-    ) as t (ledger, seq, entry_no, account, amount, effective_date, note, last_seq);
-    create table marts.balances as from (values
-        ('cash', {2 * BIG}::decimal(38, 0), timestamp '2026-07-01 12:00:00.000001', true, 1::bigint),
-        ('+fees', -5, null, false, 1)
-    ) as t (account, balance, moment, own, last_seq);
-    create table marts.build as from (values ('main', 250001::bigint, 250001::bigint))
-        as t (ledger_or_stream, as_of_seq, last_seq);
-    create table marts.alerts as from (values ('someone structured', 1::bigint))
-        as t (alert, last_seq);
-"""
-
-
-class Warehouse:
-    """Marts made by hand, and the snapshots published from them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.snapshots = folder / "snapshots"
-        self.connection = duckdb.connect()
-        self.connection.execute(TABLES)
-
-    def publish(self, change: str = "") -> int:
-        if change:
-            self.connection.execute(change)
-        found = snapshot.publish(self.connection, self.snapshots, MARTS, [], "test")
-        return found["general"].version
-
-    def kept(self, name: str = "general") -> list[int]:
-        return sorted(int(p.stem) for p in (self.snapshots / name / "manifests").glob("*.json"))
-
-
-@pytest.fixture
-def warehouse(tmp_path, monkeypatch):
-    monkeypatch.setenv("TALLYSTICK_SNAPSHOTS", str(tmp_path / "snapshots"))
-    monkeypatch.setenv("TALLYSTICK_HOME", str(tmp_path))
-    one = Warehouse(tmp_path)
-    one.publish()
-    return one
+from tests.unit.pipelines import conftest
+from tests.unit.pipelines.conftest import BIG, MARTS
 
 
 def run(command, *arguments: str, stdin: str | None = None):
@@ -122,6 +73,20 @@ def test_queries_from_a_pipe_and_an_older_version(warehouse):
     missing = run(sql_command, "--version", "77", "select 1")
     assert isinstance(missing.exception, NotPublishedError)
     assert "tally snapshot list" in str(missing.exception)
+
+
+def test_parameters_are_values_and_never_sql(warehouse):
+    query = "select count(*) as n from entries where account = $account"
+    args = ("--format", "csv", "--value")
+    assert run(sql_command, query, *args, "account==1+1").output.splitlines() == ["n", "1"]
+    injected = run(sql_command, query, *args, "account=x' or 'a' = 'a")
+    assert injected.output.splitlines() == ["n", "0"]
+    with reading.opened(warehouse.snapshots, "general") as reader:
+        with pytest.raises(reading.QueryError, match=r"needs \$account"):
+            reader.query(query, {"other": 1})
+        with pytest.raises(reading.NotAQueryError, match="one query"):
+            reader.query("select 1; select 2")
+    assert "NAME=VALUE" in run(sql_command, query, "--value", "account").output
 
 
 def test_the_shell_takes_queries_until_it_is_left(warehouse):
@@ -335,7 +300,7 @@ def test_a_column_and_a_mart_that_are_new(warehouse, monkeypatch):
     warehouse.connection.execute(
         "create table marts.fees as select 'x' as fee, 3::bigint as last_seq"
     )
-    monkeypatch.setattr(sys.modules[__name__], "MARTS", [*MARTS, Mart("fees", "general", ("fee",))])
+    monkeypatch.setattr(conftest, "MARTS", [*MARTS, Mart("fees", "general", ("fee",))])
     warehouse.publish()
     with difference.compared(warehouse.snapshots, "general", 1, 2) as found:
         assert list(found.summary().rows) == [
