@@ -131,6 +131,24 @@ def _write_reports(flow: Flow) -> int:
     return written
 
 
+@pipeline.command("docs")
+def write_docs() -> None:
+    """Write dbt's documentation as a page beside each snapshot."""
+    from pipelines.flow import Flow
+    from pipelines.warehouse.dbt import DbtError
+    from pipelines.warehouse.lock import WarehouseBusyError
+
+    try:
+        flow = Flow.from_settings()
+        with flow.lock.held(_WAIT_S):
+            files = flow.document()
+        flow.close()
+    except (DbtError, WarehouseBusyError, environment.MissingSetting) as failure:
+        raise click.ClickException(str(failure)) from None
+    for file in files:
+        click.echo(file)
+
+
 @pipeline.command("quarantine")
 def show_quarantine() -> None:
     """The events that break the contract, and why."""

@@ -24,7 +24,7 @@ from pipelines.ingestion.topic_reader import TopicReader
 from pipelines.ingestion.typed import Converter
 from pipelines.ledger_api import LedgerApi
 from pipelines.places import Places
-from pipelines.publication import snapshot
+from pipelines.publication import catalogue, snapshot
 from pipelines.publication.parts import Mart, MartTypeError
 from pipelines.publication.snapshot import Outcome
 from pipelines.warehouse import database
@@ -176,6 +176,13 @@ class Flow:
                     blocked = [check.name]
         self.write_progress(blocked)
         return Publication(manifests, blocked, list(outcomes))
+
+    def document(self) -> list[Path]:
+        """Write dbt's documentation beside each snapshot; gives the files. Errors: `DbtError`."""
+        content = self.dbt.document()
+        return [
+            catalogue.write_site(self.places.snapshots, name, *content) for name in snapshot.ORDER
+        ]
 
     def write_progress(self, blocked: Sequence[str] | None) -> None:
         """Say how far the pipelines are; `blocked` None leaves that as it was."""

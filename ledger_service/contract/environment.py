@@ -84,6 +84,7 @@ _TABLE = [
         "Secret that the console shows to Dagster's pages.",
         secret=True,
     ),
+    Setting("TALLYSTICK_BI_PASSWORD", "Password with which BI tools read the marts.", secret=True),
     Setting("TALLYSTICK_LISTEN", "host:port that this service listens on.", "127.0.0.1:0"),
     Setting(
         "TALLYSTICK_HEALTH_LISTEN",

@@ -108,6 +108,7 @@ _PARTS = [
         "dagster-webserver", needs=("dagster-code",), ports=("dagster-webserver",),
         settings=("LISTEN", "DAGSTER_SECRET"), ready_within=180,
     ),
+    Part("bi", ports=("bi", "bi.health"), settings=("LISTEN", _HEALTH, "BI_PASSWORD")),
     Part(
         "monitor", needs=("api",), role="monitor", api_key="monitor", ports=("monitor.health",),
         settings=("ENV", "DATABASE_URL", "API_URL", "API_KEY", _HEALTH),

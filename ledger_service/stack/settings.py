@@ -156,6 +156,7 @@ _RESOLVERS: dict[str, Callable[[Home, Part], str]] = {
     "HEALTH_LISTEN": _health,
     "BANK_SECRET": lambda home, _: home.secret("bank", password),
     "DAGSTER_SECRET": lambda home, _: home.secret("dagster", password),
+    "BI_PASSWORD": lambda home, _: home.secret("bi", password),
     "WRITER_SECRET": lambda home, _: home.secret("writer", password),
     "VAULT_KEY": lambda home, _: home.secret("vault_key", key),
     "TOKEN_KEY": lambda home, _: home.secret("token_key", key),

@@ -83,7 +83,8 @@ class Reader:
 
     def interrupt(self) -> None:
         """End the query that runs; from any thread."""
-        self._connection.interrupt()
+        with contextlib.suppress(duckdb.ConnectionException):  # closed meanwhile: nothing runs
+            self._connection.interrupt()
 
     def mart(self, mart: str) -> Table:
         """All rows of a mart, in the order of its grain. Errors: `UnknownMartError`, `QueryError`."""

@@ -92,6 +92,19 @@ class Dbt:
         """Run the data tests. Errors: `DbtError`."""
         self._invoke(["test", "--vars", json.dumps(variables())])
 
+    def document(self) -> tuple[dict[str, Any], dict[str, Any], str]:
+        """dbt's manifest and catalogue of the warehouse as it stands, and its page with places for
+        both. Errors: `DbtError`.
+        """
+        from dbt.task.docs import DOCS_INDEX_FILE_PATH
+
+        self._invoke(["docs", "generate", "--vars", json.dumps(variables())])
+        target = self._places.warehouse / "dbt" / "target"
+        manifest, catalog = (
+            json.loads((target / f"{name}.json").read_bytes()) for name in ("manifest", "catalog")
+        )
+        return manifest, catalog, Path(DOCS_INDEX_FILE_PATH).read_text()
+
     def published_marts(self) -> list[Mart]:
         """The models whose `meta` names a snapshot and the columns that name a row.
 
@@ -113,8 +126,8 @@ class Dbt:
         os.environ.update(environment_of(self._places))
         self._places.warehouse.mkdir(parents=True, exist_ok=True)
         runner = dbtRunner(manifest=self._manifest)
-        # The run's artefacts, which only a parse is asked for, take time as the log of statements does.
-        written = [] if command[0] == "parse" else ["--no-write-json"]
+        # A run's artefacts, which nobody reads, take time as the log of statements does.
+        written = [] if command[0] in ("parse", "docs") else ["--no-write-json"]
         outcome = runner.invoke([*command, *QUIET, *written, *arguments(self._places)])
         if outcome.exception is not None:
             raise DbtError(f"dbt {command[0]}: {outcome.exception}") from outcome.exception

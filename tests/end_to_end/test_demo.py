@@ -6,6 +6,7 @@ judged against the answer key; then people and accidents happen to it.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import psycopg
 import pytest
 from jsonschema import Draft202012Validator
 from playwright.sync_api import Browser, Page, expect
@@ -153,6 +155,77 @@ def test_posting_the_same_traffic_again_changes_no_mart(house: Home, tmp_path: P
     assert start <= key["start"]
 
 
+def test_questions_to_the_marts_are_answered_as_the_ledger_answers(
+    house: Home, tmp_path: Path
+) -> None:
+    """As of both clocks, by `tally sql` over the snapshot and by the API over PostgreSQL."""
+    auditor = Api(house, user="aud")
+    published.wait_until_published(house, auditor, 60)
+    start = json.loads((house / "simulations" / "simulated.json").read_text())["start"]
+    days = [dt.date.fromisoformat(start) + dt.timedelta(days=past) for past in (10, int(DAYS))]
+
+    def ask(question: str, **values: object) -> list[dict]:
+        text = (ROOT / "docs" / "questions" / f"{question}.sql").read_text()
+        given = [part for one in values.items() for part in ("--value", f"{one[0]}={one[1]}")]
+        done = tally(house, "sql", text, "--format", "json", *given, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    everything = ask("changed_since", ledger="simulated", since_seq=0)
+    half = max(int(row["last_seq"]) for row in everything) // 2
+    marts = published.marts(house, "general")
+    sql = "select max(recorded_at) from entries where ledger = 'simulated' and seq <= ?"
+    known_at = marts.execute(sql, [half]).fetchall()[0][0]
+    path = "/v1/ledgers/simulated"
+    for day in days:
+        lines = ask("balances_as_of", ledger="simulated", day=day, known_at=known_at)
+        assert len(lines) > 3
+        for line in lines[:: max(1, len(lines) // 12)]:
+            told = auditor.get(
+                f"{path}/accounts/{line['account']}/balance",
+                effective_date=day.isoformat(), known_at=f"{known_at.isoformat()}Z",
+            )  # fmt: skip
+            assert (line["debits"], line["credits"], line["balance"]) == (
+                told["debits"], told["credits"], told["posted"],
+            ), line  # fmt: skip
+        told = auditor.get(f"{path}/trial-balance", effective_date=day.isoformat())
+        ours = ask("trial_balance", ledger="simulated", day=day)
+        columns = ("gl_code", "account_class", "custodial", "currency")
+        assert {
+            tuple(line[c] for c in columns): (line["closing_debits"], line["closing_credits"])
+            for line in ours
+        } == {
+            tuple(line[c] for c in columns): (line["debits"], line["credits"])
+            for line in told["lines"]
+            if (line["debits"], line["credits"]) != ("0", "0")
+        }
+    account = lines[-1]["account"]
+    history = ask("account_history", ledger="simulated", account=account)
+    now = auditor.get(f"{path}/accounts/{account}/balance")
+    assert history[-1]["balance"] == now["posted"]
+    open_holds = ask("open_holds", ledger="simulated", moment="2026-01-01")
+    told = auditor.get(f"{path}/holds", state="open", limit=1000)["holds"]
+    assert {(int(h["seq"]), h["pending"]) for h in open_holds} == {
+        (hold["seq"], hold["left"]) for hold in told
+    }
+
+
+def test_a_bi_tool_finds_the_newest_snapshot(house: Home) -> None:
+    host, port = house.address("bi").split(":")
+    published.wait_until_published(house, Api(house, user="aud"), 60)
+    with psycopg.connect(
+        host=host, port=port, user="analyst", password=house.secret_file("bi").read_text().strip(),
+        dbname="general",
+    ) as analyst:  # fmt: skip
+        (count,) = analyst.execute("select count(*) from transactions").fetchone()
+    assert (
+        count
+        == published.rows(
+            published.marts(house, "general"), "select count(*) as n from transactions"
+        )[0]["n"]
+    )
+
+
 def test_what_was_published_is_as_the_published_contract_says(house: Home) -> None:
     """Of every type that the house made, some hundreds of its records against the schema."""
     schema = json.loads((ROOT / "docs" / "contract" / "events.schema.json").read_text())
@@ -202,6 +275,7 @@ def test_the_documents_commands_run(house: Home, tmp_path: Path) -> None:
     left_out = ("make ", "apt-get ", "tally down")
     values = {"http://API": f"http://{house.address('api')}",
               "KEY_FILE": str(house.secret_file("integrator.key")),
+              "docs/questions/": f"{ROOT}/docs/questions/",
               "ledger_service/": f"{ROOT}/ledger_service/"}  # fmt: skip
     for language, text in blocks():
         programs = text.splitlines() if language == "sh" else [text]

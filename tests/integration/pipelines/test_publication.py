@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -13,7 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ledger_service.contract.events import HoldPlaced, HoldReleased
-from ledger_service.contract.snapshots import CheckResult, part_paths, read_manifest, read_progress
+from ledger_service.contract.snapshots import (
+    CheckResult,
+    part_paths,
+    pins,
+    read_manifest,
+    read_progress,
+)
 from pipelines.publication import snapshot
 from pipelines.publication.parts import Mart, MartTypeError, write_parts
 from pipelines.publication.snapshot import Outcome, SnapshotDamagedError
@@ -191,7 +198,9 @@ def test_the_last_ten_are_kept_and_damage_is_found(world, monkeypatch):
     for _ in range(snapshot.KEEP + 2):
         world.flow.publish(good)
     root = world.flow.places.snapshots / "general"
-    assert len(list((root / "manifests").glob("*.json"))) == snapshot.KEEP
+    kept = {int(path.stem) for path in (root / "manifests").glob("*.json")}
+    newest, cited = current(world).version, set(pins(root.parent, "general").values())
+    assert kept == cited | set(range(newest - snapshot.KEEP + 1, newest + 1))
     named = {
         part["path"]
         for path in (root / "manifests").glob("*.json")
@@ -206,6 +215,32 @@ def test_the_last_ten_are_kept_and_damage_is_found(world, monkeypatch):
     with pytest.raises(SnapshotDamagedError, match="accounts"):
         snapshot.verify(world.flow.places.snapshots, current(world))
     victim.write_bytes(content)
+
+
+def test_the_analysts_documentation_shows_nothing_of_alerts(world):
+    from dbt.task.docs import DOCS_INDEX_FILE_PATH  # seconds, which collecting tests can spare
+
+    world.publish()
+    restricted, general = (file.read_text() for file in world.flow.document())
+    # dbt's own page says "alert(" to browsers; what is asked here is what we put into it
+    page = Path(DOCS_INDEX_FILE_PATH).read_text()
+    own, _ = page.split('"MANIFEST.JSON INLINE DATA"')
+    added = general[len(own) :].lower()
+    assert "account_balances_daily" in added
+    assert "what was set aside, minor units" in added
+    compiled = "sum(case when side = 'debit' then amount else 0 end)"
+    assert compiled in added, "the marts' SQL is there"
+    for word in ("alert_candidates", "structuring", "typolog", "ctr_", "rule_parameters"):
+        assert word in restricted, word
+        assert word not in added, word
+    root = world.flow.places.snapshots
+    assert {path.parent.parent for path in root.rglob("docs/index.html")} == {
+        root / "general", root / "restricted",
+    }  # fmt: skip
+    # and the manifest of the snapshot tells only of its own marts
+    manifest = (root / "general" / "manifests" / f"{current(world).version:08d}.json").read_text()
+    assert "alert" not in manifest
+    assert set(current(world).grain) == set(current(world).marts)
 
 
 def test_the_warehouse_has_one_holder_and_the_next_shows_that_it_waits(world, tmp_path):

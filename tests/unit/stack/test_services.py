@@ -42,6 +42,7 @@ def test_every_registered_service_is_in_the_table():
         ("KAFKA_PASSWORD", {"relay", "dagster-code"}),
         ("OWNER_DATABASE_URL", {"migrations"}),
         ("DAGSTER_SECRET", {"dagster-webserver", "console"}),
+        ("BI_PASSWORD", {"bi"}),
     ],
 )
 def test_a_secret_is_given_to_those_who_need_it_only(setting, holders):
