@@ -115,6 +115,10 @@ class Content:
         self._at += count
         return found
 
+    def rest(self) -> bytes:
+        """All that is left."""
+        return self.some(len(self._content) - self._at)
+
     def numbers(self, form: str = ">h") -> list[int]:
         """A list of integers, its length before it."""
         return [self.number(form) for _ in range(self.number())]

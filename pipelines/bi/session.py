@@ -32,14 +32,16 @@ LONGEST = 1 << 20
 """Bytes of a client's message."""
 MEMORY_LIMIT = "512MB"
 """Of one client's queries; what needs more is written to a folder of its own."""
-_SETTINGS = {
+_TOLD = {
     "server_version": "15.0", "server_encoding": "UTF8", "client_encoding": "UTF8",
-    "datestyle": "ISO, MDY", "timezone": "UTC", "integer_datetimes": "on",
+    "DateStyle": "ISO, MDY", "TimeZone": "UTC", "integer_datetimes": "on",
     "standard_conforming_strings": "on", "is_superuser": "off",
-    "transaction isolation level": "repeatable read", "transaction_read_only": "on",
 }  # fmt: skip
-"""What clients ask or are told of the server."""
-_NAMES = {"datestyle": "DateStyle", "timezone": "TimeZone"}
+"""What every client is told of the server as it signs in, and may ask for."""
+_SETTINGS = {name.lower(): value for name, value in _TOLD.items()} | {
+    "transaction isolation level": "repeatable read",
+    "transaction_read_only": "on",
+}
 _TAGS = {
     "begin": "BEGIN", "start": "BEGIN", "commit": "COMMIT", "end": "COMMIT", "rollback": "ROLLBACK",
     "abort": "ROLLBACK", "set": "SET", "reset": "RESET", "discard": "DISCARD ALL",
@@ -160,9 +162,8 @@ class Session:
             words = "As many clients are served as can be: try again later."
             self._answer.write(messages.error("53300", words, "FATAL"))
             return False
-        for name, value in list(_SETTINGS.items())[:8]:
-            told = messages.text(_NAMES.get(name, name), value)
-            self._answer.write(messages.message(b"S", told))
+        for name, value in _TOLD.items():
+            self._answer.write(messages.message(b"S", messages.text(name, value)))
         self._answer.write(messages.message(b"K", struct.pack(">i", number) + self.key))
         self._ready()
         return True
@@ -176,8 +177,7 @@ class Session:
             raise AuthenticationError(f"sign in by {MECHANISM}")
         told = exchange.first(first.some(first.number(">i")))
         self._answer.write(messages.authentication(11, told))
-        second = await self._client.readexactly(1), await self._rest()
-        told = exchange.final(second[1])
+        told = exchange.final((await self._proof()).rest())
         if user != USER:
             raise AuthenticationError("wrong password")
         self._answer.write(messages.authentication(12, told) + messages.authentication(0))

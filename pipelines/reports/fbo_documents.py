@@ -17,6 +17,7 @@ from reportlab.lib.units import inch
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from ledger_service.contract.money import exponent, format_minor
+from pipelines.publication.tables import no_formula
 
 if TYPE_CHECKING:
     from reportlab.pdfgen.canvas import Canvas
@@ -88,9 +89,9 @@ def as_csv(day: FboDay, origin: Origin) -> bytes:
                 "ledger_amount_minor": one["ledger_amount"],
                 "difference_minor": one["difference"],
                 "opened_date": one["opened_date"].isoformat(),
-                "reference": _plain(one["reference"]),
-                "statement": _plain(one["statement"]),
-                "explanation": _plain(one["explanation"]),
+                "reference": no_formula(one["reference"] or ""),
+                "statement": no_formula(one["statement"] or ""),
+                "explanation": no_formula(one["explanation"] or ""),
             }
         )
     return text.getvalue().encode()
@@ -98,11 +99,6 @@ def as_csv(day: FboDay, origin: Origin) -> bytes:
 
 def _pick(row: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: "" if row[name] is None else row[name] for name in names}
-
-
-def _plain(text: str | None) -> str:
-    """A spreadsheet must not take a partner's text for a formula."""
-    return f"'{text}" if text and text[0] in "=+-@\t\r" else text or ""
 
 
 def _origin_words(origin: Origin) -> str:
