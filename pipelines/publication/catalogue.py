@@ -52,11 +52,12 @@ def known_to(name: SnapshotName, manifest: Mapping[str, Any]) -> set[str]:
         if node["config"].get("meta", {}).get("snapshot") == name
     ]
     shown = _with_all(marts, manifest, "nodes")
-    for part in _NAMED:
-        for one, entry in manifest[part].items():
-            needs = entry.get("depends_on", {}).get("nodes", [])
-            if part != "macros" and needs and shown.issuperset(needs):
-                shown.add(one)
+    about = {
+        **manifest["exposures"],
+        **manifest["unit_tests"],
+        **{one: node for one, node in manifest["nodes"].items() if node["resource_type"] == "test"},
+    }
+    shown |= {one for one, entry in about.items() if shown.issuperset(entry["depends_on"]["nodes"])}
     used = {
         macro
         for part in _NAMED

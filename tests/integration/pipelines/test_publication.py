@@ -25,6 +25,7 @@ from pipelines.publication import snapshot
 from pipelines.publication.parts import Mart, MartTypeError, write_parts
 from pipelines.publication.snapshot import Outcome, SnapshotDamagedError
 from pipelines.warehouse import database
+from pipelines.warehouse.dbt import PROJECT
 from pipelines.warehouse.lock import WarehouseBusyError, WarehouseLock
 from tests import ledger_events
 from tests.integration.pipelines.conftest import LEDGER
@@ -230,7 +231,9 @@ def test_the_analysts_documentation_shows_nothing_of_alerts(world):
     assert "what was set aside, minor units" in added
     compiled = "sum(case when side = 'debit' then amount else 0 end)"
     assert compiled in added, "the marts' SQL is there"
-    for word in ("alert_candidates", "structuring", "typolog", "ctr_", "rule_parameters"):
+    monitoring = [path.stem for path in (PROJECT / "models").rglob("monitoring/*.sql")]
+    assert len(monitoring) > 8
+    for word in (*monitoring, "structuring", "typology", "rule_parameters"):
         assert word in restricted, word
         assert word not in added, word
     root = world.flow.places.snapshots
