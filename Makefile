@@ -77,11 +77,11 @@ foreign: install  ## Check proofs with verifiers that others wrote (takes Go and
 	@go build -C tests/integration/engine/foreign_verifier -o $(CURDIR)/build/foreign-verifier .
 	@pytest -q tests/integration/engine/test_foreign_verifiers.py
 
-test-history: install  ## A million rows; clocks, export and the service's rules on hundreds of histories (minutes)
+test-history: install  ## A million rows; clocks, export, marts and the service's rules on hundreds of histories (minutes)
 	@ROWS=1000000 EXAMPLES=$(or $(EXAMPLES),200) pytest -q --timeout 3000 \
 	  tests/integration/engine/test_transaction_index.py tests/integration/engine/test_as_of.py \
 	  tests/integration/engine/test_leaving.py tests/integration/engine/test_service_against_reference.py \
-	  tests/integration/engine/test_migrations.py
+	  tests/integration/engine/test_migrations.py tests/integration/dbt/test_random_histories.py
 
 test-poison: install  ## Poison among 100,000 events, through Kafka into quarantine and back (EVENTS=n)
 	@EVENTS=$(or $(EVENTS),100000) pytest -q --timeout 1800 tests/integration/pipelines/test_poison.py

@@ -159,6 +159,14 @@ class Facts:
         """Close, reopen or attest."""
         return self._append("periods", event_type=event_type, day=day, **values)
 
+    def register(self, party: str, **values: Any) -> int:
+        """A party, or its next version."""
+        defaults = {"kind": "person", "country": "US", "risk_tier": "low", "erased": False}
+        version = 1 + sum(row["party"] == party for row in self.rows["parties"])
+        return self._stream(
+            "parties", "parties", party=party, version=version, **(defaults | values)
+        )
+
     def statement_account(
         self, account: str, purpose: str = "fbo", rounded: int = 0, token: str | None = None
     ) -> str:
