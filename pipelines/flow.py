@@ -14,7 +14,10 @@ from pathlib import Path
 from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.schemas import STREAM_EVENTS
 from ledger_service.contract.snapshots import CheckResult, Manifest, SnapshotName
+from pipelines.checks.declared import outcome
+from pipelines.checks.freshness import check_freshness
 from pipelines.checks.identities import check_identities
+from pipelines.checks.trends import check_trends
 from pipelines.checks.two_roads import check_two_roads
 from pipelines.ingestion import archive, raw, rewriting
 from pipelines.ingestion.compaction import compact
@@ -145,11 +148,13 @@ class Flow:
         return self.dbt.published_marts()
 
     def light_checks(self) -> list[Outcome]:
-        """The checks of every publication: identities, two roads, a landing without gaps."""
+        """The checks of every publication: all that are declared but the suites."""
         with database.opened(self.places.warehouse_file) as connection:
             outcomes = check_identities(connection)
             as_of = snapshot.read_as_of(connection)
             outcomes += check_two_roads(connection, self.api, as_of)
+            outcomes += check_trends(connection)
+            outcomes.append(check_freshness(self.api, as_of))
         return [*outcomes, *self._landing_checks()]
 
     def extract_frames(self, folder: Path) -> None:
@@ -203,25 +208,15 @@ class Flow:
             database.make_landing_views(connection, self.landing)
 
     def _landing_checks(self) -> list[Outcome]:
-        """Marts that stand still are still equal to the ledger at their seq, so gaps don't block.
-
-        Rows that lack what the models read do: a NULL would pass for a fact.
-        """
         manifest = self.landing.read()
         gaps = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
         waiting = manifest.quarantined
         detail = f"{waiting} events wait: see `tally pipeline quarantine`" if waiting else ""
         old = "; ".join(rewriting.outdated(manifest).values())
         return [
-            Outcome(
-                CheckResult("landing_in_present_form", passed=not old, blocking=True, detail=old)
-            ),
-            Outcome(
-                CheckResult("landing_without_gaps", passed=not gaps, blocking=False, detail=gaps)
-            ),
-            Outcome(
-                CheckResult("quarantine_empty", passed=not waiting, blocking=False, detail=detail)
-            ),
+            outcome("landing_in_present_form", old),
+            outcome("landing_without_gaps", gaps),
+            outcome("quarantine_empty", detail, {"quarantined": waiting}),
         ]
 
 

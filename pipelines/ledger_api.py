@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,20 @@ class LedgerApi:
         response.raise_for_status()
         page = response.json()
         return page["holds"], page["next_before"]
+
+    def posted_seq(self, ledger: str) -> int:
+        """The `seq` of the ledger's last event."""
+        response = self._client.get(f"/v1/ledgers/{ledger}/progress")
+        response.raise_for_status()
+        return response.json()["posted_seq"]
+
+    def recorded_at(self, ledger: str, seq: int) -> dt.datetime | None:
+        """When the ledger recorded its event `seq`; None where it has none yet."""
+        response = self._client.get(f"/v1/ledgers/{ledger}/events/{seq}")
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        response.raise_for_status()
+        return dt.datetime.fromisoformat(response.json()["recorded_at"])
 
     def latest_checkpoint(self, ledger: str) -> Checkpoint | None:
         """The newest checkpoint; None before the first. Errors: ValueError for a bad note."""

@@ -18,7 +18,8 @@ from typing import Any, get_args
 import duckdb
 import msgspec
 
-from ledger_service.contract.snapshots import CheckResult, SnapshotName
+from ledger_service.contract.snapshots import SnapshotName
+from pipelines.checks.declared import outcome
 from pipelines.checks.suites import SUITES, Suite
 from pipelines.ingestion.typed import write_parquet
 from pipelines.publication.snapshot import Outcome
@@ -27,9 +28,9 @@ RESULTS = "results.json"
 _KEPT_RUNS = 10
 
 
-def check_name(suite: Suite) -> str:
-    """How the check is called in manifests and in Dagster."""
-    return f"expectations_{suite.mart}"
+def site(warehouse: Path, snapshot: SnapshotName) -> Path:
+    """The folder of a snapshot's Data Docs; begin with its `index.html`."""
+    return warehouse / ("data_docs" if snapshot == "general" else f"{snapshot}_data_docs")
 
 
 def extract(connection: duckdb.DuckDBPyConnection, frames: Path) -> None:
@@ -39,28 +40,24 @@ def extract(connection: duckdb.DuckDBPyConnection, frames: Path) -> None:
 
 
 def run(frames: Path, warehouse: Path, suites: Sequence[Suite] = SUITES) -> list[Outcome]:
-    """Evaluate every suite over its extracted window; one blocking result per suite.
+    """Evaluate every suite over its extracted window; one result per suite.
 
-    The sites are `data_docs` and `restricted_data_docs` in the warehouse's folder.
+    Their Data Docs are in `site`.
     """
     outcomes: list[Outcome] = []
     for snapshot in get_args(SnapshotName):
         mine = [suite for suite in suites if suite.snapshot == snapshot]
-        site = warehouse / ("data_docs" if snapshot == "general" else f"{snapshot}_data_docs")
         try:
-            checks = _run_site(mine, frames, warehouse / "expectations" / snapshot, site)
+            outcomes += _run_site(
+                mine, frames, warehouse / "expectations" / snapshot, site(warehouse, snapshot)
+            )
         except Exception as failure:  # noqa: BLE001 - fails closed, whatever the library does
             detail = f"error, not evaluated: {type(failure).__name__}: {failure}"
-            checks = [
-                CheckResult(check_name(s), passed=False, blocking=True, detail=detail) for s in mine
-            ]
-        outcomes += [Outcome(check, restricted=snapshot == "restricted") for check in checks]
+            outcomes += [outcome(suite.check, detail) for suite in mine]
     return outcomes
 
 
-def _run_site(
-    suites: Sequence[Suite], frames: Path, project: Path, site: Path
-) -> list[CheckResult]:
+def _run_site(suites: Sequence[Suite], frames: Path, project: Path, docs: Path) -> list[Outcome]:
     # Before the import: it decides there whether to phone home.
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
     import great_expectations as gx
@@ -70,9 +67,9 @@ def _run_site(
     project.mkdir(parents=True, exist_ok=True)
     context = gx.get_context(mode="file", project_root_dir=str(project))
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    context.update_data_docs_site("local_site", _site_at(site))
+    context.update_data_docs_site("local_site", _site_at(docs))
     source = context.data_sources.add_or_update_pandas("marts")
-    checks = []
+    outcomes = []
     for suite in suites:
         expectations = [
             getattr(gx.expectations, kind)(**arguments) for kind, arguments in suite.expectations
@@ -88,10 +85,10 @@ def _run_site(
         definition = context.validation_definitions.add_or_update(definition)
         frame = pd.read_parquet(frames / f"{suite.mart}.parquet", dtype_backend="numpy_nullable")
         result = definition.run(batch_parameters={"dataframe": frame})
-        checks.append(_judge(suite, result))
+        outcomes.append(_judge(suite, result))
     _keep_recent(project / "gx" / "uncommitted" / "validations")
     context.build_data_docs()
-    return checks
+    return outcomes
 
 
 def _site_at(folder: Path) -> Any:
@@ -106,7 +103,7 @@ def _site_at(folder: Path) -> Any:
     }
 
 
-def _judge(suite: Suite, result: Any) -> CheckResult:
+def _judge(suite: Suite, result: Any) -> Outcome:
     """Passed only if every expectation was evaluated, raised nothing and holds."""
     problems = []
     for one in result.results:
@@ -121,9 +118,8 @@ def _judge(suite: Suite, result: Any) -> CheckResult:
         problems.append(f"{evaluated} of {len(suite.expectations)} expectations evaluated")
     if not result.success and not problems:
         problems.append("the suite failed without saying where")
-    return CheckResult(
-        check_name(suite), passed=not problems, blocking=True, detail="; ".join(problems[:5])
-    )
+    figures = {"expected": len(suite.expectations), "evaluated": evaluated}
+    return outcome(suite.check, "; ".join(problems[:5]), figures)
 
 
 def _raised(info: Any) -> bool:
@@ -157,13 +153,7 @@ def read_results(frames: Path) -> list[Outcome]:
         return msgspec.json.decode((frames / RESULTS).read_bytes(), type=list[Outcome])
     except (FileNotFoundError, msgspec.DecodeError):
         detail = "error, not evaluated: the process of the expectations ended without results"
-        return [
-            Outcome(
-                CheckResult(check_name(s), passed=False, blocking=True, detail=detail),
-                restricted=s.snapshot == "restricted",
-            )
-            for s in SUITES
-        ]
+        return [outcome(suite.check, detail) for suite in SUITES]
 
 
 if __name__ == "__main__":

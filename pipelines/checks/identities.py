@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from ledger_service.contract.snapshots import CheckResult
+from pipelines.checks.declared import outcome
 from pipelines.publication.snapshot import Outcome
 
 _WITH_PLACES = (
@@ -77,14 +77,13 @@ _IDENTITIES = {
 
 
 def check_identities(connection: duckdb.DuckDBPyConnection) -> list[Outcome]:
-    """One blocking result per identity; a query that fails is a failed check."""
-    return [Outcome(_check(connection, name, query)) for name, query in _IDENTITIES.items()]
+    """One result per identity; a query that fails is a failed check."""
+    return [outcome(name, _problems(connection, query)) for name, query in _IDENTITIES.items()]
 
 
-def _check(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> CheckResult:
+def _problems(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     try:
         broken = connection.execute(f"{query} limit 3").fetchall()
     except duckdb.Error as failure:
-        return CheckResult(name, passed=False, blocking=True, detail=f"error: {failure}")
-    detail = "; ".join(f"{what}: {one} and {other}" for what, one, other in broken)
-    return CheckResult(name, passed=not broken, blocking=True, detail=detail)
+        return f"error: {failure}"
+    return "; ".join(f"{what}: {one} and {other}" for what, one, other in broken)

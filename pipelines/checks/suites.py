@@ -28,6 +28,11 @@ class Suite:
     window: str
     expectations: tuple[Expectation, ...]
 
+    @property
+    def check(self) -> str:
+        """How the check is called in manifests and in Dagster."""
+        return f"expectations_{self.mart}"
+
 
 def _never_null(*columns: str) -> list[Expectation]:
     return [("ExpectColumnValuesToNotBeNull", {"column": column}) for column in columns]

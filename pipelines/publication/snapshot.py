@@ -41,6 +41,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     check: CheckResult
     restricted: bool = False
+    figures: dict[str, int] = {}
+    """Numbers that say how near to failing it was."""
 
 
 def blocked_by(outcomes: Sequence[Outcome]) -> list[str]:

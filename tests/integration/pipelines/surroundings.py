@@ -141,8 +141,13 @@ class LedgerOracle:
         more = fitting[1]["seq"] if len(fitting) > 2 else None
         return {"holds": fitting[:2], "next_before": more}
 
-    def answer(self, path: str, query: dict) -> str:
-        ledger, what = path.split("/")[3:5]
+    def answer(self, path: str, query: dict) -> str | None:
+        ledger, what, *seq = path.split("/")[3:]
+        if what == "progress":
+            return json.dumps({"posted_seq": len(self.events[ledger])})
+        if what == "events":
+            found = [event for event in self.events[ledger] if event.seq == int(seq[0])]
+            return encode(found[0]).decode() if found else None
         if what == "holds":
             return json.dumps(self.page_of_holds(ledger, query))
         if what == "checkpoints":
@@ -163,8 +168,9 @@ class LedgerOracle:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 url = urlsplit(self.path)
-                self.send_response(200 if oracle.answers else 503)
-                body = oracle.answer(url.path, parse_qs(url.query)).encode()
+                answer = oracle.answer(url.path, parse_qs(url.query))
+                self.send_response((404 if answer is None else 200) if oracle.answers else 503)
+                body = (answer or "").encode()
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
