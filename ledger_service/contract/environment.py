@@ -85,6 +85,16 @@ _TABLE = [
         secret=True,
     ),
     Setting("TALLYSTICK_BI_PASSWORD", "Password with which BI tools read the marts.", secret=True),
+    Setting(
+        "TALLYSTICK_WEBHOOK_URL",
+        "Address that is told of failed runs and checks, lag and quarantine; none: nobody is.",
+        "",
+    ),
+    Setting(
+        "TALLYSTICK_WEBHOOK_SECRET",
+        "Key that signs what is told: 32 bytes in base64.",
+        secret=True,
+    ),
     Setting("TALLYSTICK_LISTEN", "host:port that this service listens on.", "127.0.0.1:0"),
     Setting(
         "TALLYSTICK_HEALTH_LISTEN",

@@ -99,8 +99,8 @@ _PARTS = [
     ),
     Part(
         "dagster-code", "server", needs=("identities",), kafka="pipelines", api_key="pipelines",
-        ports=("dagster-code",), settings=(*_KAFKA, "API_URL", "API_KEY"),
-        ready_within=180,
+        ports=("dagster-code",), ready_within=180,
+        settings=(*_KAFKA, "API_URL", "API_KEY", "CONSOLE_URL", "WEBHOOK_SECRET"),
     ),
     # the daemon starts the streaming run at once, so what the run reads has to be there
     Part("dagster-daemon", "server", needs=("dagster-code", "kafka-logins", "api"), ready_within=120),

@@ -158,6 +158,7 @@ _RESOLVERS: dict[str, Callable[[Home, Part], str]] = {
     "DAGSTER_SECRET": lambda home, _: home.secret("dagster", password),
     "BI_PASSWORD": lambda home, _: home.secret("bi", password),
     "WRITER_SECRET": lambda home, _: home.secret("writer", password),
+    "WEBHOOK_SECRET": lambda home, _: home.secret("webhook", key),
     "VAULT_KEY": lambda home, _: home.secret("vault_key", key),
     "TOKEN_KEY": lambda home, _: home.secret("token_key", key),
     "PAYLOAD_KEY": lambda home, _: home.secret("payload_key", key),
