@@ -20,8 +20,15 @@ defs = dg.Definitions(
     ],
     asset_checks=[publication_checks],
     jobs=[jobs.build_job, jobs.reports_job, jobs.stream_job],
-    schedules=[schedules.nightly_build, schedules.morning_reports],
-    sensors=[sensors.keep_streaming],
+    schedules=[schedules.nightly_build],
+    sensors=[
+        sensors.keep_streaming,
+        sensors.follow_conditions,
+        sensors.tell_failed_runs,
+        sensors.watch_lag,
+        sensors.watch_quarantine,
+        sensors.watch_checks,
+    ],
     resources={"warehouse": Warehouse(), "dbt": marts.dbt_resource()},
     # One process a run: steps share a warm dbt, and the pool admits one of them at a time anyway.
     executor=dg.in_process_executor,

@@ -48,8 +48,12 @@ def go_round(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
         # The page needs a point every half minute, not every few seconds for ever.
         elif time.monotonic() - recorded >= _RECORD_EVERY_S:
             recorded = time.monotonic()
-            for name, manifest in publication.manifests.items():
-                metadata = {**describe(manifest), "events": one.events, "seconds": one.seconds}
+            for name in publication.manifests:
+                metadata = {
+                    **describe(publication, name),
+                    "events": one.events,
+                    "seconds": one.seconds,
+                }
                 key = dg.AssetKey(["snapshots", name])
                 context.log_event(dg.AssetMaterialization(key, metadata=metadata))
 

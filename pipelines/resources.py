@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from collections.abc import Iterator
 
 import dagster as dg
@@ -13,6 +14,20 @@ from pipelines.flow import Flow
 POOL = "warehouse"
 """Dagster's pool of size one: runs wait for each other before they ask for the lock."""
 OWNER = "team:data-engineering"
+TIME_ZONE = "America/New_York"
+"""Whose nights schedules, deadlines and daily partitions follow."""
+RETRY = dg.RetryPolicy(
+    max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+"""Of steps that ask Kafka or the ledger's API: both come back."""
+FOLLOWS = (
+    dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
+).with_label("follows what passed its blocking checks")
+"""Made anew when what it is made of was, by a run that did not make both."""
+NIGHTLY = dg.FreshnessPolicy.cron(
+    deadline_cron="0 4 * * *", lower_bound_delta=dt.timedelta(hours=2), timezone=TIME_ZONE
+)
+"""Made between two and four in the morning; how late facts are meanwhile, the check `freshness` says."""
 
 
 class Warehouse(dg.ConfigurableResource):

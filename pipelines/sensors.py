@@ -63,7 +63,7 @@ follow_conditions = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.all(),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
-    description="Balances and snapshots follow what they are made of; reports the night's build.",
+    description="Balances follow what they are made of; reports follow the night's build.",
 )
 
 

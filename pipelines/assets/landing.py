@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from ledger_service.contract import topics
 from pipelines.ingestion import quarantine
 from pipelines.ingestion.tables import TABLES
-from pipelines.resources import OWNER, POOL, Warehouse
+from pipelines.resources import NIGHTLY, OWNER, POOL, RETRY, Warehouse
 
 GROUP = "landing"
 RAW = dg.AssetKey(["landing", "raw"])
@@ -19,7 +20,6 @@ TOPICS = dg.AssetSpec(
     kinds={"kafka"},
     owners=[OWNER],
 )
-_RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 
 
 @dg.asset(
@@ -29,7 +29,8 @@ _RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
     group_name=GROUP,
     kinds={"python", "parquet"},
     owners=[OWNER],
-    retry_policy=_RETRY,
+    freshness_policy=NIGHTLY,
+    retry_policy=RETRY,
     description="Every record as it came, in Parquet named by seq range; the files are the position.",
 )
 def raw_landing(warehouse: Warehouse) -> dg.MaterializeResult:
@@ -41,7 +42,12 @@ def raw_landing(warehouse: Warehouse) -> dg.MaterializeResult:
             landed += step
         manifest = flow.landing.read()
     positions = {f"seq of {name}": seq for name, seq in manifest.landed.items()}
-    return dg.MaterializeResult(metadata={"dagster/row_count": landed, **positions})
+    behind = {
+        f"events that {name} is behind": max(flow.api.posted_seq(name) - seq, 0)
+        for name, seq in manifest.landed.items()
+        if name not in topics.STREAMS
+    }
+    return dg.MaterializeResult(metadata={"dagster/row_count": landed, **positions, **behind})
 
 
 @dg.multi_asset(
@@ -52,12 +58,13 @@ def raw_landing(warehouse: Warehouse) -> dg.MaterializeResult:
             group_name=GROUP,
             kinds={"duckdb", "parquet"},
             owners=[OWNER],
+            freshness_policy=NIGHTLY,
             description=f"Typed landing: {table.name}, parsed and validated.",
         )
         for table in TABLES
     ],
     pool=POOL,
-    retry_policy=_RETRY,
+    retry_policy=RETRY,
 )
 def typed_landing(warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
     """Convert what has landed; what breaks the contract goes to quarantine."""

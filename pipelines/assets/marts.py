@@ -13,13 +13,18 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
 
 from pipelines.places import Places
-from pipelines.resources import OWNER, POOL, Warehouse
+from pipelines.resources import FOLLOWS, NIGHTLY, OWNER, POOL, Warehouse
 from pipelines.warehouse.dbt import PROJECT, Dbt, environment_of, release, variables
 from pipelines.warehouse.version import code_version
 
+_COUNTS = frozenset({"dagster/row_count", "dagster_dbt/failed_row_count"})
+
 
 class Translator(DagsterDbtTranslator):
-    """Keys are schema and name, as in the warehouse; the group is the schema."""
+    """Keys are schema and name, as in the warehouse; the group is the schema.
+
+    A model's `meta` says whether it follows what it is made of (`automation: eager`).
+    """
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """`marts/entries`; sources are the landing's assets."""
@@ -33,6 +38,36 @@ class Translator(DagsterDbtTranslator):
         """One team so far."""
         del dbt_resource_props
         return [OWNER]
+
+    def get_automation_condition(
+        self, dbt_resource_props: Mapping[str, Any]
+    ) -> dg.AutomationCondition | None:
+        """FOLLOWS for what is eager."""
+        return FOLLOWS if _meta(dbt_resource_props).get("automation") == "eager" else None
+
+    def get_asset_spec(self, manifest: Any, unique_id: str, project: Any) -> dg.AssetSpec:
+        """Marts are to be made every night."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        policy = NIGHTLY if spec.group_name == "marts" else None
+        return spec.replace_attributes(freshness_policy=policy)
+
+
+def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:
+    return props.get("config", {}).get("meta") or {}
+
+
+def restricted_models(manifest: Mapping[str, Any]) -> set[dg.AssetKey]:
+    """What only compliance may know of: restricted marts and the rules that make them."""
+    return {
+        dg.AssetKey([node["schema"], node["name"]])
+        for node in manifest["nodes"].values()
+        if "typology" in node["tags"] or _meta(node).get("snapshot") == "restricted"
+    }
+
+
+def without_counts(event: Any) -> Any:
+    """A step's event without the numbers of rows in it: everybody who sees Dagster's pages sees it."""
+    return event.with_metadata({k: v for k, v in event.metadata.items() if k not in _COUNTS})
 
 
 @functools.cache
@@ -76,7 +111,14 @@ def dbt_models(
             command, context=context, target_path=flow.places.warehouse / "dbt" / "builds"
         )
         try:
-            yield from invocation.stream().fetch_column_metadata()
+            events = invocation.stream().fetch_column_metadata()
+            hidden = restricted_models(invocation.manifest)
+            for event in events:
+                if isinstance(event, dg.Output):
+                    key = context.asset_key_for_output(event.output_name)
+                else:
+                    key = event.asset_key
+                yield without_counts(event) if key in hidden else event
         finally:
             release(invocation.adapter)
         flow.note_built()

@@ -7,15 +7,16 @@ from typing import Any
 
 import dagster as dg
 
-from ledger_service.contract.snapshots import Manifest
+from ledger_service.contract.snapshots import SnapshotName
 from pipelines.assets.marts import dbt_models
 from pipelines.checks import expectations
-from pipelines.flow import merge
-from pipelines.resources import OWNER, POOL, Warehouse
+from pipelines.flow import Publication, merge
+from pipelines.resources import NIGHTLY, OWNER, POOL, Warehouse
 
 GROUP = "publication"
 GENERAL = dg.AssetKey(["snapshots", "general"])
 RESTRICTED = dg.AssetKey(["snapshots", "restricted"])
+_PLOTTED = frozenset({"freshness", "volume", "quarantine_empty"})
 _MARTS = [key for key in sorted(dbt_models.keys) if key.path[0] == "marts"]
 _DESCRIPTIONS = {
     GENERAL: "Marts for analysts, reports and pages: immutable parts, one pointer.",
@@ -23,12 +24,29 @@ _DESCRIPTIONS = {
 }
 
 
-def describe(manifest: Manifest) -> dict[str, Any]:
-    """Metadata of a published snapshot: version, positions, rows where nothing is restricted."""
-    positions = {f"seq of {name}": seq for name, seq in manifest.as_of.items()}
-    rows = sum(part.rows for parts in manifest.marts.values() for part in parts)
-    counted = {"dagster/row_count": rows} if manifest.name == "general" else {}
-    return {"version": manifest.version, **counted, **positions}
+def describe(publication: Publication, name: SnapshotName) -> dict[str, Any]:
+    """Metadata of a published snapshot: version and positions; of the general one its figures, too.
+
+    Everybody who sees Dagster's pages sees this, so nothing is counted in the restricted one.
+    """
+    manifest = publication.manifests[name]
+    positions = {f"seq of {source}": seq for source, seq in manifest.as_of.items()}
+    shown = {"version": manifest.version, **positions}
+    if name == "general":
+        shown["dagster/row_count"] = sum(p.rows for parts in manifest.marts.values() for p in parts)
+        for outcome in publication.outcomes:
+            if outcome.check.name in _PLOTTED:
+                shown |= outcome.figures
+    return shown
+
+
+def rows_of_marts(publication: Publication) -> Iterator[dg.AssetObservation]:
+    """How many rows each mart of the general snapshot has; the manifest knows, nothing is counted."""
+    for mart, parts in publication.manifests["general"].marts.items():
+        rows = sum(part.rows for part in parts)
+        yield dg.AssetObservation(
+            dg.AssetKey(["marts", mart]), metadata={"dagster/row_count": rows}
+        )
 
 
 @dg.multi_asset(
@@ -40,12 +58,15 @@ def describe(manifest: Manifest) -> dict[str, Any]:
             kinds={"parquet"},
             owners=[OWNER],
             description=description,
+            freshness_policy=NIGHTLY,
         )
         for key, description in _DESCRIPTIONS.items()
     ],
     pool=POOL,
 )
-def published_snapshots(warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
+def published_snapshots(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult]:
     """Publish, after the checks of this run and once more those that cost little."""
     with warehouse.flow() as flow:
         evaluated = expectations.read_results(flow.places.warehouse / "frames")
@@ -55,6 +76,8 @@ def published_snapshots(warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
             description=f"Not published: {', '.join(publication.blocked_by)} failed. The last "
             "snapshot stays; progress.json says so."
         )
-    for name, manifest in publication.manifests.items():
+    for observation in rows_of_marts(publication):
+        context.log_event(observation)
+    for name in publication.manifests:
         key = dg.AssetKey(["snapshots", name])
-        yield dg.MaterializeResult(asset_key=key, metadata=describe(manifest))
+        yield dg.MaterializeResult(asset_key=key, metadata=describe(publication, name))

@@ -83,6 +83,14 @@ Index = dict[str, IndexEntry]
 """By ISO date."""
 
 
+def unexplained(day: FboDay) -> int:
+    """What stands between bank and ledger and no item explains: minor units of all accounts, unsigned."""
+    return sum(
+        abs(int(line["difference_bank_ledger"] - line["explained_difference"]))
+        for line in day.accounts
+    )
+
+
 class NothingPublishedError(LookupError):
     """There is no snapshot to report from."""
 

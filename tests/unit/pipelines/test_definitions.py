@@ -21,23 +21,49 @@ def repository():
 
 
 def describe(repository) -> dict:
-    from pipelines.checks.asset_checks import CHECKED
+    from pipelines.checks.declared import CHECKS
 
     graph = repository.asset_graph
     return {
         "assets": {
-            key.to_user_string(): sorted(p.to_user_string() for p in graph.get(key).parent_keys)
+            key.to_user_string(): describe_asset(graph.get(key))
             for key in sorted(graph.get_all_asset_keys())
         },
-        "blocking checks": sorted(
-            f"{check.asset_key.to_user_string()}: {check.name}"
-            for check in graph.asset_check_keys
-            if check.name in CHECKED and graph.get(check).blocking
-        ),
-        "jobs": sorted(job.name for job in repository.get_all_jobs() if job.name != "__ASSET_JOB"),
-        "schedules": sorted(f"{s.name}: {s.cron_schedule}" for s in repository.schedule_defs),
-        "sensors": sorted(sensor.name for sensor in repository.sensor_defs),
+        "checks": {
+            check.name: f"{'blocking' if graph.get(check).blocking else 'warning'}, on "
+            f"{check.asset_key.to_user_string()}"
+            for check in sorted(graph.asset_check_keys)
+            if check.name in CHECKS
+        },
+        "jobs": {
+            job.name: sorted(node.name for node in job.nodes)
+            for job in sorted(repository.get_all_jobs(), key=lambda job: job.name)
+            if job.name != "__ASSET_JOB"
+        },
+        "schedules": {
+            one.name: f"{one.job_name} at {one.cron_schedule} {one.execution_timezone}"
+            for one in repository.schedule_defs
+        },
+        "sensors": {
+            one.name: f"{one.sensor_type.value}, every {one.minimum_interval_seconds} s, "
+            f"{one.default_status.value}"
+            for one in repository.sensor_defs
+        },
     }
+
+
+def describe_asset(node) -> dict:
+    partitions, condition = node.partitions_def, node.automation_condition
+    freshness = node.freshness_policy
+    found = {
+        "made of": sorted(parent.to_user_string() for parent in node.parent_keys),
+        "is": ", ".join([node.group_name, *sorted(node.kinds)]),
+        "partitions": type(partitions).__name__ if partitions else "",
+        "automation": condition.get_label() if condition else "",
+        "backfill": node.backfill_policy.policy_type.value if partitions else "",
+        "fresh by": freshness.deadline_cron if freshness else "",
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def test_the_asset_graph_is_as_recorded(repository):
@@ -54,6 +80,59 @@ def test_every_asset_says_whose_it_is_and_what_it_is(repository):
         assert node.kinds, key
         assert node.description, key
         assert node.group_name != "default", key
+
+
+def test_balances_follow_entries_that_passed_their_blocking_checks_and_no_others(repository):
+    from pipelines.definitions import defs
+
+    graph = repository.asset_graph
+    balances = dg.AssetKey(["marts", "account_balances_daily"])
+    parents = graph.get(balances).parent_keys
+    blocking = [
+        key
+        for key in graph.asset_check_keys
+        if key.asset_key in parents and graph.get(key).blocking
+    ]
+    assert len(blocking) >= 3
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = None
+
+        def requested() -> int:
+            nonlocal cursor
+            result = dg.evaluate_automation_conditions(
+                defs, instance, dg.AssetSelection.assets(balances), cursor=cursor
+            )
+            cursor = result.cursor
+            return result.total_requested
+
+        def judge(failed: str | None) -> None:
+            for key in blocking:
+                instance.report_runless_asset_event(
+                    dg.AssetCheckEvaluation(
+                        asset_key=key.asset_key, check_name=key.name, passed=key.name != failed
+                    )
+                )
+
+        for key in [*parents, balances]:
+            instance.report_runless_asset_event(dg.AssetMaterialization(key))
+        judge(failed=None)
+        assert requested() == 0
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(dg.AssetKey(["marts", "entries"]))
+        )
+        judge(failed="transactions_balance")
+        assert requested() == 0
+        judge(failed=None)
+        assert requested() == 1
+        assert requested() == 0
+
+
+def test_only_reports_are_partitioned_and_a_range_of_them_is_one_run(repository):
+    graph = repository.asset_graph
+    parted = {key for key in graph.get_all_asset_keys() if graph.get(key).partitions_def}
+    assert {key.path[0] for key in parted} == {"reports"}
+    for key in parted:
+        assert graph.get(key).backfill_policy == dg.BackfillPolicy.single_run()
 
 
 def test_marts_are_published_only_behind_their_blocking_checks(repository):
@@ -76,6 +155,7 @@ def test_both_ways_to_load_name_the_same_module():
 
 def test_every_step_that_touches_the_warehouse_is_in_the_pool(repository):
     untouched = {"reports__fbo_reconciliation", "warm_up"}
+    assert (ROOT / "ledger_service/stack/dagster.yaml").read_text().count("granularity: op") == 1
     ops = {op.name: op for job in repository.get_all_jobs() for op in job.all_node_defs}
     names = {name for name, op in ops.items() if getattr(op, "pool", None) != "warehouse"}
     assert {name for name in names if isinstance(ops[name], dg.OpDefinition)} == untouched
