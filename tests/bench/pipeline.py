@@ -30,9 +30,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ledger_service.contract import topics
+from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.events import Entry
 from ledger_service.domain.commands import Command, OpenAccount, post_transaction
-from ledger_service.engine.relay import Publisher, Source
+from ledger_service.engine.relay import Publisher
+from ledger_service.engine.sources import Source
 from pipelines import streaming
 from pipelines.flow import Flow
 from pipelines.ingestion import raw
@@ -80,12 +82,12 @@ def commands(count: int) -> Iterator[Command]:
 # --- Kafka ------------------------------------------------------------------------------------------
 
 
-def measure_relay(bench: Bench, target: servers.LedgerDatabase, bootstrap: str) -> int:
+def measure_relay(bench: Bench, target: servers.LedgerDatabase, kafka: servers.Kafka) -> int:
     """Publish the whole journal; gives its last seq."""
     publisher = Publisher(
         Source(LEDGER, "journal"),
         database_url=target.url("relay"),
-        bootstrap=bootstrap,
+        brokers=kafka.login("relay"),
         replication=1,
     )
     publisher.open()
@@ -94,7 +96,7 @@ def measure_relay(bench: Bench, target: servers.LedgerDatabase, bootstrap: str) 
         pass
     relay_per_s = publisher.position / (time.perf_counter() - began)
     publisher.close()
-    producer_per_s = bare_producer_per_s(bootstrap)
+    producer_per_s = bare_producer_per_s(kafka.admin)
     bench.say(
         relay_per_s=relay_per_s,
         producer_per_s=producer_per_s,
@@ -103,11 +105,11 @@ def measure_relay(bench: Bench, target: servers.LedgerDatabase, bootstrap: str) 
     return publisher.position
 
 
-def bare_producer_per_s(bootstrap: str) -> float:
+def bare_producer_per_s(brokers: Brokers) -> float:
     """Records a second of a producer that sends one event after the other and looks at none."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient(brokers.client())
     admin.create_topics([NewTopic("bench.bare", 1, 1)])["bench.bare"].result()
-    count, producer = 200_000, Producer({"bootstrap.servers": bootstrap, "compression.type": "lz4"})
+    count, producer = 200_000, Producer(brokers.client(**{"compression.type": "lz4"}))
     value = os.urandom(300).hex().encode()
     headers: list[tuple[str, str | bytes | None]] = [
         *topics.headers(source="bare", seq=1, event_type="bare", time="now", subject="bare")
@@ -124,11 +126,9 @@ def bare_producer_per_s(bootstrap: str) -> float:
     return count / (time.perf_counter() - began)
 
 
-def bare_consumer_per_s(bootstrap: str, count: int) -> float:
+def bare_consumer_per_s(brokers: Brokers, count: int) -> float:
     """Records a second of a consumer that only counts."""
-    consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "bench", "isolation.level": "read_committed"}
-    )
+    consumer = Consumer(brokers.reader(**{"enable.partition.eof": False}))
     consumer.assign([TopicPartition(TOPIC, 0, 0)])
     began, found = time.perf_counter(), 0
     while found < count:
@@ -146,9 +146,7 @@ def land(flow: Flow, count: int) -> None:
     left = count
     while left > 0:
         limit = min(left, raw.BATCH_RECORDS)
-        left -= raw.land(
-            flow.landing, flow.reader, flow.places.quarantine, seconds=1.0, limit=limit
-        ).events
+        left -= raw.land(flow.landing, flow.reader, seconds=1.0, limit=limit).events
 
 
 def full_build(places: Places) -> tuple[float, float]:
@@ -194,9 +192,9 @@ def measure_few(bench: Bench, flow: Flow, count: int) -> float:
     return taken
 
 
-def measure_many(bench: Bench, flow: Flow, bootstrap: str, last: int) -> float:
+def measure_many(bench: Bench, flow: Flow, kafka: servers.Kafka, last: int) -> float:
     """Landing, typed landing, full build and increment of all there is."""
-    consumer_per_s = bare_consumer_per_s(bootstrap, last)
+    consumer_per_s = bare_consumer_per_s(kafka.login("pipelines"), last)
     at_first = last - NEW * INCREMENTS
     began = time.perf_counter()
     land(flow, at_first)
@@ -285,7 +283,7 @@ def delays(target: House, published: list[tuple[int, float]]) -> list[float]:
     return found
 
 
-def measure_once(bench: Bench, target: House, flow: Flow, bootstrap: str) -> None:
+def measure_once(bench: Bench, target: House, flow: Flow, kafka: servers.Kafka) -> None:
     """One run as a schedule starts it: a process that lands, builds, checks and publishes."""
     bench.run(target, 1000, "uniform", accounts=ACCOUNTS, seconds=2)
     dbt.release(None)  # the other process could not open the warehouse
@@ -294,7 +292,7 @@ def measure_once(bench: Bench, target: House, flow: Flow, bootstrap: str) -> Non
         ["tally", "pipeline", "run-once", "--no-reports"],
         env={
             **os.environ,
-            "TALLYSTICK_KAFKA_BOOTSTRAP": bootstrap,
+            **kafka.settings("pipelines"),
             "TALLYSTICK_API_URL": target.services.url,
             "TALLYSTICK_API_KEY": target.services.everything,
             "TALLYSTICK_HOME": str(flow.places.warehouse.parent),
@@ -317,7 +315,7 @@ def main() -> None:
     with (
         scratch() as folder,
         database(folder) as (postgres, made),
-        servers.kafka(folder) as bootstrap,
+        servers.kafka(folder) as kafka,
     ):
         began = time.perf_counter()
         asyncio.run(filling.carry_out(made, LEDGER, commands(count)))
@@ -326,27 +324,27 @@ def main() -> None:
             wait_for_writer(services)
             target = House(postgres, made, services, folder)
             api = LedgerApi(services.url, services.everything)
-            last = measure_relay(bench, made, bootstrap)
-            small = Flow(places_in(folder / "few"), bootstrap, api)
+            last = measure_relay(bench, made, kafka)
+            small = Flow(places_in(folder / "few"), kafka.login("pipelines"), api)
             on_few = measure_few(bench, small, few)
-            large = Flow(places_in(folder / "many"), bootstrap, api)
-            on_many = measure_many(bench, large, bootstrap, last)
+            large = Flow(places_in(folder / "many"), kafka.login("pipelines"), api)
+            on_many = measure_many(bench, large, kafka, last)
             bench.say(increment_ratio=on_many / on_few)
-            measure_streaming(bench, target, large, bootstrap)
+            measure_streaming(bench, target, large, kafka)
     write("bench-pipeline.json", bench)
 
 
-def measure_streaming(bench: Bench, target: House, flow: Flow, bootstrap: str) -> None:
+def measure_streaming(bench: Bench, target: House, flow: Flow, kafka: servers.Kafka) -> None:
     """How fresh the marts are, with the relay at work."""
     environment = {
         "TALLYSTICK_DATABASE_URL": target.database.url("relay"),
-        "TALLYSTICK_KAFKA_BOOTSTRAP": bootstrap,
+        **kafka.settings("relay"),
         "TALLYSTICK_HEALTH_LISTEN": "127.0.0.1:0",
     }
     command = [sys.executable, "-c", "from ledger_service.engine.relay_service import main; main()"]
     with servers.running(command, target.folder / "relay.log", environment=environment):
         measure_freshness(bench, target, flow, number("PER_S", 2_000), bench.seconds)
-        measure_once(bench, target, flow, bootstrap)
+        measure_once(bench, target, flow, kafka)
 
 
 if __name__ == "__main__":

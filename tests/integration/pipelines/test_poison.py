@@ -17,13 +17,14 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from ledger_service.contract import topics
 from ledger_service.contract.events import JournalEvent, encode, event_type
-from ledger_service.engine.relay import Source, topic_settings
+from ledger_service.engine.sources import Source
+from ledger_service.engine.topic_settings import topic_settings
 from pipelines.ingestion import quarantine, raw, rewriting, typed
 from pipelines.ingestion.manifest import Landing
 from pipelines.ingestion.store import Disk
 from pipelines.ingestion.topic_reader import TopicReader
 from pipelines.warehouse import database
-from tests import ledger_events
+from tests import ledger_events, servers
 from tests.integration.pipelines.surroundings import typed_contents
 
 EVENTS = int(os.environ.get("EVENTS", "5000"))
@@ -36,11 +37,11 @@ LARGE = 8 * 1024 * 1024
 class Topic:
     """The ledger's topic, which lets in what ours do not: records of up to 8 MiB."""
 
-    bootstrap: str
+    kafka: servers.Kafka
 
     def publish(self, records: list[tuple[int, str, bytes]]) -> None:
         """Make the topic anew, and write these records as the relay does."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin = AdminClient(self.kafka.admin.client())
         if TOPIC in admin.list_topics(timeout=20).topics:
             admin.delete_topics([TOPIC])[TOPIC].result(20)
             while TOPIC in admin.list_topics(timeout=20).topics:
@@ -48,7 +49,7 @@ class Topic:
         settings = {**topic_settings(Source(LEDGER, "journal"), 1), "max.message.bytes": str(LARGE)}
         admin.create_topics([NewTopic(TOPIC, 1, 1, config=settings)])[TOPIC].result(20)
         producer = Producer(
-            {"bootstrap.servers": self.bootstrap, "message.max.bytes": LARGE, "linger.ms": 50}
+            self.kafka.admin.client(**{"message.max.bytes": LARGE, "linger.ms": 50})
         )
         for seq, kind, content in records:
             headers = topics.headers(
@@ -60,9 +61,9 @@ class Topic:
 
 
 @pytest.fixture
-def topic(kafka: str) -> Iterator[Topic]:
+def topic(kafka: servers.Kafka) -> Iterator[Topic]:
     yield Topic(kafka)
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient(kafka.admin.client())
     admin.delete_topics([TOPIC])[TOPIC].result(20)
 
 
@@ -99,8 +100,8 @@ def poison(records: list[tuple[int, str, bytes]]) -> dict[int, str]:
     return expected
 
 
-def land_all(bootstrap: str, landing: Landing) -> None:
-    reader, converter = TopicReader(bootstrap), typed.Converter(landing)
+def land_all(kafka: servers.Kafka, landing: Landing) -> None:
+    reader, converter = TopicReader(kafka.login("pipelines")), typed.Converter(landing)
     while raw.land(landing, reader, seconds=0.0).events:
         pass
     converter.convert()
@@ -125,7 +126,7 @@ def test_all_good_events_land_all_bad_ones_wait_and_come_back_when_mended(topic,
     with pytest.MonkeyPatch.context() as patch:
         known = tuple(event for event in typed.JOURNAL_EVENTS if event not in newest)
         patch.setattr(typed, "JOURNAL_EVENTS", known)
-        land_all(topic.bootstrap, landing)
+        land_all(topic.kafka, landing)
     source = landing.read().sources[LEDGER]
     assert source.seq == source.typed_seq == len(events)
     assert in_quarantine(landing) == {**expected, **unknown}
@@ -144,7 +145,7 @@ def test_all_good_events_land_all_bad_ones_wait_and_come_back_when_mended(topic,
     assert in_quarantine(landing) == expected
 
     # The topic is published again from the journal: all is as if it had never been spoilt.
-    reader = TopicReader(topic.bootstrap)
+    reader = TopicReader(topic.kafka.login("pipelines"))
     topic.publish(as_records(events[:-1]))
     with pytest.raises(rewriting.TopicNotWholeError, match=f"up to seq {len(events)}"):
         rewriting.reland(landing, reader, LEDGER)
@@ -152,22 +153,22 @@ def test_all_good_events_land_all_bad_ones_wait_and_come_back_when_mended(topic,
     topic.publish(as_records(events))
     rewriting.reland(landing, reader, LEDGER)
     reader.close()
-    land_all(topic.bootstrap, landing)
+    land_all(topic.kafka, landing)
     landing.sweep()
     assert in_quarantine(landing) == {}
     assert landing.read().sources[LEDGER].rewritten > 0
     never_spoilt = Landing(Disk(tmp_path / "right"))
-    land_all(topic.bootstrap, never_spoilt)
+    land_all(topic.kafka, never_spoilt)
     assert typed_contents(landing) == typed_contents(never_spoilt)
 
 
-def test_a_topic_of_ours_refuses_a_record_of_5_mb(kafka: str):
+def test_a_topic_of_ours_refuses_a_record_of_5_mb(kafka: servers.Kafka):
     name = topics.journal_topic("narrow")
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient(kafka.admin.client())
     settings = topic_settings(Source("narrow", "journal"), 1)
     admin.create_topics([NewTopic(name, 1, 1, config=settings)])[name].result(20)
     refused: list[KafkaError | None] = []
-    producer = Producer({"bootstrap.servers": kafka, "message.max.bytes": LARGE})
+    producer = Producer(kafka.admin.client(**{"message.max.bytes": LARGE}))
     producer.produce(
         name,
         value=b"x" * 5_000_000,
