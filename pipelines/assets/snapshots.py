@@ -1,7 +1,5 @@
 """The published snapshots as assets, downstream of every mart and every blocking check."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

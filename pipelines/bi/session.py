@@ -97,6 +97,7 @@ class Session:
         self._in_transaction = False
         self._statements: dict[str, Statement] = {}
         self._portals: dict[str, Portal] = {}
+        self._interrupted = False
         self._skipping = False
         """After an error everything is skipped until the client's next Sync."""
 
@@ -122,7 +123,8 @@ class Session:
             await asyncio.to_thread(self._held.close)
 
     def interrupt(self) -> None:
-        """End the query that runs."""
+        """End the query that runs, or is about to."""
+        self._interrupted = True
         if self._reader is not None:
             self._reader.interrupt()
 
@@ -188,6 +190,7 @@ class Session:
         return Content(await self._rest())
 
     async def _take(self, kind: bytes, content: Content) -> None:
+        self._interrupted = False
         if kind == b"S":
             self._skipping = False
             self._ready()
@@ -281,6 +284,8 @@ class Session:
             self._renew()
         if self._reader is None:
             raise NotPublishedError("Nothing is published yet.")
+        if self._interrupted:  # while the snapshot was opened
+            raise reading.QueryError("INTERRUPT: cancelled before it began")
         return Portal(None, self._reader.query(sql, values))
 
     def _renew(self) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.publication import catalogue
+from pipelines.warehouse.dbt import PROJECT
 from tests.integration.dbt.warehouse import Warehouse
 
 MONEY = {
@@ -80,6 +83,28 @@ def test_what_compliance_sees_is_restricted(manifest: Any) -> None:
         }
         if mart.name not in restricted:
             assert not parents & (restricted | {"int_alert_evidence"}), mart.name
+
+
+def test_the_analysts_documentation_names_nothing_of_monitoring(
+    manifest: Any, tmp_path: Path
+) -> None:
+    """Some of its models are made from general ones only; their names stay out all the same."""
+    written = json.loads(json.dumps(manifest.writable_manifest().to_dict(), default=str))
+    of_all = {one: {"columns": {}} for one in written["nodes"]}
+    catalog = {"metadata": {}, "nodes": of_all, "sources": {}}
+    page = 'load("MANIFEST.JSON INLINE DATA", "CATALOG.JSON INLINE DATA")'
+    general, restricted = (
+        catalogue.write_site(tmp_path, name, written, catalog, page).read_text().lower()
+        for name in ("general", "restricted")
+    )
+    monitoring = [path.stem for path in (PROJECT / "models").rglob("monitoring/*.sql")]
+    assert len(monitoring) > 8
+    for word in (*monitoring, "structuring", "typology", "rule_parameters"):
+        assert word in restricted, word
+        assert word not in general, word
+    for mart in _models(manifest, "marts"):
+        assert (mart.unique_id in general) == (mart.config.meta["snapshot"] == "general"), mart.name
+    assert "what was set aside, minor units" in general
 
 
 def _ancestors(manifest: Any, unique_id: str) -> set[str]:

@@ -16,6 +16,7 @@ from pipelines.ingestion.manifest import DataFile, Landing
 from pipelines.ingestion.store import Disk
 from pipelines.ingestion.tables import TABLES, TRANSACTIONS
 from pipelines.ingestion.typed import Converter, present_form
+from pipelines.warehouse import database
 from tests import ledger_events
 from tests.integration.pipelines.surroundings import typed_contents
 from tests.unit.pipelines.test_typed_landing import LEDGER, as_records, land
@@ -206,6 +207,24 @@ def test_a_landing_without_any_form_is_of_an_older_one(landing, converter):
     source = msgspec.structs.replace(manifest.sources[LEDGER], typed_form="")
     landing.commit(manifest.with_source(LEDGER, source))
     assert "form unknown" in rewriting.outdated(landing.read())[LEDGER]
+
+
+def test_marts_are_told_of_a_rewriting_until_they_are_built_from_it(landing, converter):
+    land(landing, as_records(HISTORY))
+    converter.convert()
+    with duckdb.connect(":memory:") as connection:
+
+        def is_rewritten() -> bool:
+            database.make_landing_views(connection, landing)
+            return database.is_rewritten(connection)
+
+        assert not is_rewritten()
+        database.note_built(connection)
+        rewriting.retype(landing, converter, LEDGER)
+        assert is_rewritten()
+        assert is_rewritten()  # a build that failed changes nothing
+        database.note_built(connection)
+        assert not is_rewritten()
 
 
 def test_a_quarantine_of_an_older_version_is_named_not_overlooked(landing, converter):
