@@ -35,6 +35,7 @@ def site(warehouse: Path, snapshot: SnapshotName) -> Path:
 
 def extract(connection: duckdb.DuckDBPyConnection, frames: Path) -> None:
     """Write the window of every suite to `frames`, for a process that can't open the warehouse."""
+    frames.mkdir(parents=True, exist_ok=True)
     for suite in SUITES:
         write_parquet(connection, suite.window, frames / f"{suite.mart}.parquet")
 
