@@ -167,7 +167,8 @@ def test_questions_to_the_marts_are_answered_as_the_ledger_answers(
     def ask(question: str, **values: object) -> list[dict]:
         text = (ROOT / "docs" / "questions" / f"{question}.sql").read_text()
         given = [part for one in values.items() for part in ("--value", f"{one[0]}={one[1]}")]
-        done = tally(house, "sql", text, "--format", "json", *given, cwd=tmp_path)
+        # A question begins with a comment, so behind a --: it would pass for an option.
+        done = tally(house, "sql", "--format", "json", *given, "--", text, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

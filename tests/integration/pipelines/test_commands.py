@@ -18,7 +18,8 @@ TOPIC = topics.journal_topic(LEDGER)
 @pytest.fixture
 def tally(kafka, home, monkeypatch):
     """Runs `tally pipeline …`; gives its exit code and what it printed."""
-    monkeypatch.setenv("TALLYSTICK_KAFKA_BOOTSTRAP", kafka)
+    for name, value in kafka.settings("pipelines").items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("TALLYSTICK_API_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("TALLYSTICK_API_KEY", "nobody asks")
 
@@ -31,7 +32,7 @@ def tally(kafka, home, monkeypatch):
 
 
 def test_from_quarantine_back_into_the_landing(kafka, tally):
-    writer = TopicWriter(kafka)
+    writer = TopicWriter(kafka.admin)
     events = ledger_events.history(LEDGER, 12)
     writer.create(TOPIC)
     for event in events:

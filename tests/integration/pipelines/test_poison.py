@@ -133,7 +133,9 @@ def test_all_good_events_land_all_bad_ones_wait_and_come_back_when_mended(topic,
     assert all(one.event.reason for one in quarantine.listing(landing))
     with duckdb.connect(":memory:") as connection:
         database.make_landing_views(connection, landing)
-        landed = connection.execute("select seq from landing.transactions order by seq").fetchall()
+        landed = connection.execute(
+            "select seq from landing.transactions where ledger = $1 order by seq", [LEDGER]
+        ).fetchall()
     posted = {event.seq for event in events if event_type(event) == "transaction.posted"}
     assert [seq for (seq,) in landed] == sorted(posted - set(expected))
 
