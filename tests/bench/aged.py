@@ -8,19 +8,14 @@ those of `tests.bench.ledger`, and TRANSFERS to fill with (20,000,000).
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Iterator
 
 import psycopg
 
-from ledger_service.contract.events import Entry
-from ledger_service.domain.commands import PostTransaction, post_transaction
 from tests import servers
 from tests.bench import filling
 from tests.bench.house import LEDGER, House, house, wait_for_writer
 from tests.bench.ledger import Bench, number, scratch, write
-from tests.bench.load import account
 
 _SIZES = """
   select pg_database_size(current_database())::float8,
@@ -29,29 +24,13 @@ _SIZES = """
 """
 
 
-def transfers(count: int, accounts: int) -> Iterator[PostTransaction]:
-    """Commands as the API makes them."""
-    choose = random.Random(0)
-    for item in range(count):
-        debited, credited = choose.sample(range(accounts), 2)
-        amount = str(choose.randint(1, 99_999))
-        yield post_transaction(
-            LEDGER,
-            f"filling-{item}",
-            kind="transfer",
-            entries=[
-                Entry(account(debited), "debit", amount, "USD"),
-                Entry(account(credited), "credit", amount, "USD"),
-            ],
-            actor="bench",
-        )
-
-
 def fill(target: House, count: int, accounts: int) -> dict[str, float]:
     """Fill the ledger; gives what that took and the space it takes."""
     before = _sizes(target)[0]
     began = time.perf_counter()
-    asyncio.run(filling.carry_out(target.database, LEDGER, transfers(count, accounts)))
+    asyncio.run(
+        filling.carry_out(target.database, LEDGER, filling.transfers(LEDGER, count, accounts))
+    )
     took = time.perf_counter() - began
     with psycopg.connect(target.services.owner_url, autocommit=True) as connection:
         connection.execute("vacuum analyze")

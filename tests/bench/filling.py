@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator
 
 import asyncpg
 
-from ledger_service.domain.commands import Command, OpenLedger
+from ledger_service.contract.events import Entry
+from ledger_service.domain.commands import (
+    Command,
+    OpenLedger,
+    PostTransaction,
+    post_transaction,
+)
 from ledger_service.engine import store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.deciding import Submission
 from ledger_service.engine.projector import ProjectionBehind, Projector, caught_up
 from ledger_service.engine.protocol import Committed, Verdict
 from ledger_service.engine.writer import LedgerWriter, deadline_in
+from tests.bench.load import account
 from tests.ledger_book import arrived
 from tests.servers import LedgerDatabase
 
@@ -35,6 +43,30 @@ def opening(ledger: str) -> OpenLedger:
         "us_fintech_fbo/1",
         "bench",
     )
+
+
+def transfers(
+    ledger: str,
+    count: int,
+    accounts: int,
+    effective_at: Callable[[int], str | None] = lambda _item: None,
+) -> Iterator[PostTransaction]:
+    """Transfers as the API makes them. `effective_at`: when each counts; None: as it is recorded."""
+    choose = random.Random(0)
+    for item in range(count):
+        debited, credited = choose.sample(range(accounts), 2)
+        amount = str(choose.randint(1, 99_999))
+        yield post_transaction(
+            ledger,
+            f"filling-{item}",
+            kind="transfer",
+            entries=[
+                Entry(account(debited), "debit", amount, "USD"),
+                Entry(account(credited), "credit", amount, "USD"),
+            ],
+            effective_at=effective_at(item),
+            actor="bench",
+        )
 
 
 async def carry_out(database: LedgerDatabase, ledger: str, commands: Iterable[Command]) -> None:

@@ -26,13 +26,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
+import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ledger_service.contract import topics
 from ledger_service.contract.brokers import Brokers
-from ledger_service.contract.events import Entry
-from ledger_service.domain.commands import Command, OpenAccount, post_transaction
+from ledger_service.domain.commands import Command, OpenAccount
 from ledger_service.engine.relay import Publisher
 from ledger_service.engine.sources import Source
 from pipelines import streaming
@@ -58,25 +58,14 @@ TYPOLOGIES = "tag:typology"
 
 def commands(count: int) -> Iterator[Command]:
     """Accounts, and transfers between them as the API makes them."""
-    choose = random.Random(0)
     for item in range(ACCOUNTS):
         yield OpenAccount(account(item), "USD", "bench")
+    choose = random.Random(0)
     noon = dt.datetime.now(dt.UTC).replace(hour=17, minute=0, second=0, microsecond=0)
     days = [f"{noon - dt.timedelta(days=ago):%Y-%m-%dT%H:%M:%SZ}" for ago in range(1, 61)]
-    for item in range(count):
-        debited, credited = choose.sample(range(ACCOUNTS), 2)
-        amount = str(choose.randint(1, 99_999))
-        yield post_transaction(
-            LEDGER,
-            f"filling-{item}",
-            kind="transfer",
-            entries=[
-                Entry(account(debited), "debit", amount, "USD"),
-                Entry(account(credited), "credit", amount, "USD"),
-            ],
-            effective_at=choose.choice(days) if item % 10 == 0 else None,
-            actor="bench",
-        )
+    yield from filling.transfers(
+        LEDGER, count, ACCOUNTS, lambda item: None if item % 10 else choose.choice(days)
+    )
 
 
 # --- Kafka ------------------------------------------------------------------------------------------
@@ -302,10 +291,11 @@ def measure_once(bench: Bench, target: House, flow: Flow, kafka: servers.Kafka) 
     bench.say(run_once_s=time.perf_counter() - began)
 
 
-def places_in(folder: Path) -> Places:
-    """A pipeline's folders, all in one."""
-    names = ("landing", "quarantine", "warehouse", "snapshots", "reports")
-    return Places(**{name: folder / name for name in names})
+def places_in(home: Path) -> Places:
+    """A pipeline's places in a home of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TALLYSTICK_HOME", str(home))
+        return Places.from_settings()
 
 
 def main() -> None:
