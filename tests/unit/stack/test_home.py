@@ -26,6 +26,8 @@ def test_a_port_is_chosen_free_and_remembered(tmp_path):
     port = home.port("api")
     assert is_free(port)
     with socket.socket() as other:
+        # as servers bind: a connection of before that has not timed out takes no port
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", port))
         other.listen()
         assert home.port("api") == port, "a remembered port stays, taken or not"
