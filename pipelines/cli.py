@@ -51,6 +51,7 @@ def _flow() -> Iterator[Flow]:
     import httpx
     from confluent_kafka import KafkaException
 
+    from ledger_service.contract.brokers import refusal
     from pipelines.flow import Flow
     from pipelines.ingestion import manifest, rewriting, store
     from pipelines.warehouse.dbt import DbtError
@@ -67,7 +68,6 @@ def _flow() -> Iterator[Flow]:
     except (
         DbtError,
         FileNotFoundError,
-        KafkaException,
         WarehouseBusyError,
         environment.MissingSetting,
         httpx.HTTPError,
@@ -77,6 +77,9 @@ def _flow() -> Iterator[Flow]:
         store.NameTakenError,
     ) as failure:
         raise click.ClickException(str(failure)) from None
+    except KafkaException as failure:
+        said = refusal(failure)
+        raise click.ClickException(f"{said.code}: {said.message}") from None
 
 
 def _run(*, rebuild: bool, expectations: bool, reports: bool) -> None:

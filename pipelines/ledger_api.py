@@ -71,6 +71,12 @@ class LedgerApi:
         page = response.json()
         return page["holds"], page["next_before"]
 
+    def ledgers(self) -> list[str]:
+        """The names of all open ledgers."""
+        response = self._client.get("/v1/ledgers")
+        response.raise_for_status()
+        return [one["ledger"] for one in response.json()["ledgers"]]
+
     def posted_seq(self, ledger: str) -> int:
         """The `seq` of the ledger's last event."""
         response = self._client.get(f"/v1/ledgers/{ledger}/progress")

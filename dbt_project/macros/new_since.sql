@@ -1,7 +1,8 @@
 {# A condition that holds for facts this model hasn't seen: everything on the first build, and then
    each ledger's facts above the highest `last_seq` already here. The limits are written as
-   literals, so that the engine can skip files by their `seq` range. #}
-{% macro new_since(seq='seq', ledger='ledger') -%}
+   literals, so that the engine can skip what lies before them: in the landing, each source's files;
+   in a table, where `facts` names it, what lies before the lowest limit of its ledgers. #}
+{% macro new_since(seq='seq', ledger='ledger', facts=none) -%}
     {%- if not is_incremental() -%}
         true
     {%- else -%}
@@ -9,13 +10,17 @@
             'select ledger, max(last_seq) as seq from ' ~ this ~ ' group by ledger order by ledger'
         ) -%}
         {%- if execute and seen.rows | length > 0 -%}
+            {%- set names = "'" ~ seen.columns[0].values() | join("', '") ~ "'" -%}
+            {%- set unseen = facts is none or run_query(
+                'select 1 from ' ~ facts ~ ' where ledger not in (' ~ names ~ ') limit 1'
+            ).rows | length > 0 -%}
             (
+            {%- if not unseen %}{{ seq }} > {{ seen.columns[1].values() | min }} and ({% endif -%}
             {%- for row in seen.rows -%}
-                ({{ ledger }} = '{{ row[0] }}' and {{ seq }} > {{ row[1] }}) or {% endfor -%}
-            {{ ledger }} not in (
-            {%- for row in seen.rows -%}
-                '{{ row[0] }}'{{ ', ' if not loop.last }}
-            {%- endfor -%}))
+                ({{ ledger }} = '{{ row[0] }}' and {{ seq }} > {{ row[1] }})
+                {{- ' or ' if not loop.last }}
+            {%- endfor -%}
+            {{ ' or ' ~ ledger ~ ' not in (' ~ names if unseen }}))
         {%- else -%}
             true
         {%- endif -%}

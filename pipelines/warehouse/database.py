@@ -35,12 +35,17 @@ def make_landing_views(connection: duckdb.DuckDBPyConnection, landing: Landing) 
     manifest = landing.read()
     connection.execute("create schema if not exists landing")
     for table in TABLES:
-        files = [str(landing.local(file)) for file in manifest.typed_files(table.name)]
-        query = _nothing(table)
-        if files:
-            # By name: a file that was written before a column existed has NULL there, though all were.
-            landed = f"select * from read_parquet({files!r}, union_by_name = true)"
-            query = f"{query} union all by name {landed}"
+        parts = [_nothing(table)]
+        for name, source in manifest.sources.items():
+            if files := [str(landing.local(file)) for file in source.typed.get(table.name, [])]:
+                # The source is written out, so that a condition on it and on `seq` becomes one on
+                # `seq` alone, by which files and their parts are left out unread. By name: a file
+                # that was written before a column existed has NULL there, though all were.
+                parts.append(
+                    f"select * replace ('{name}' as {table.columns[0][0]}) "
+                    f"from read_parquet({files!r}, union_by_name = true)"
+                )
+        query = " union all by name ".join(parts)
         connection.execute(f"create or replace view landing.{table.name} as {query}")
     connection.execute("create or replace table landing.shown (source varchar, rewritten bigint)")
     for name, source in manifest.sources.items():

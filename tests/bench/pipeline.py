@@ -232,7 +232,9 @@ def measure_freshness(bench: Bench, target: House, flow: Flow, per_s: int, secon
         try:
             while not published:
                 time.sleep(0.1)
-            bench.run(target, 100, "uniform", accounts=ACCOUNTS, per_s=per_s, seconds=seconds)
+            # Few connections: one that rests for seconds is closed by the API.
+            plan = {"accounts": ACCOUNTS, "per_s": per_s, "seconds": seconds, "connections": 4}
+            bench.run(target, 100, "uniform", **plan)
             committed = posted(target)
             while published[-1][0] < committed:
                 time.sleep(0.1)

@@ -142,6 +142,8 @@ class LedgerOracle:
         return {"holds": fitting[:2], "next_before": more}
 
     def answer(self, path: str, query: dict) -> str | None:
+        if path == "/v1/ledgers":
+            return json.dumps({"ledgers": [{"ledger": name} for name in self.events]})
         ledger, what, *seq = path.split("/")[3:]
         if what == "progress":
             return json.dumps({"posted_seq": len(self.events[ledger])})

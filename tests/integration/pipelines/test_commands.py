@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from ledger_service.contract import topics
 from ledger_service.contract.events import encode, event_type
 from pipelines.cli import pipeline
+from pipelines.ingestion import topic_reader
 from tests import ledger_events
 from tests.integration.pipelines.surroundings import TopicWriter
 
@@ -56,6 +57,12 @@ def test_from_quarantine_back_into_the_landing(kafka, tally):
     assert f"{LEDGER}\t15\tnot_json\tthe bytes\n" in said
     assert tally("requeue", LEDGER, "--code", "unknown_type")[1].startswith("0 of 0 events")
     assert tally("requeue", LEDGER, "--first", "15", "--last", "15")[1].startswith("0 of 1 events")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TALLYSTICK_KAFKA_BOOTSTRAP", "127.0.0.1:9")
+        patch.setattr(topic_reader, "KAFKA_WAIT_S", 0.5)
+        code, said = tally("run-once")
+    assert code == 1
+    assert said.startswith("Error: kafka_not_answering: No broker answers")
     writer.delete(TOPIC)
     code, said = tally("reland", LEDGER)
     assert code == 1

@@ -194,10 +194,13 @@ class Api:
     age = 0
     answers = True
 
+    def ledgers(self) -> list[str]:
+        return ["books"]
+
     def recorded_at(self, ledger: str, seq: int):
         import datetime as dt
 
-        assert ledger == "books"
+        assert ledger in self.ledgers()
         if not self.answers:
             raise httpx.ConnectError("no")
         since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self.age)
@@ -223,6 +226,21 @@ def test_a_ledger_whose_facts_are_not_in_the_marts_is_told(home, told, instance,
         ("lag.raised", "books"), ("lag.cleared", "books"), ("lag.raised", "ledger API"),
     ]  # fmt: skip
     assert told.taken[0]["figures"]["seconds_behind"] in range(125, 160)
+
+
+def test_a_ledger_of_which_nothing_ever_landed_is_behind_since_its_first_event():
+    from pipelines.checks.freshness import check_freshness
+
+    class WithUnread(Api):
+        age = 300
+        answers = True
+
+        def ledgers(self) -> list[str]:
+            return ["books", "unread"]
+
+    late = check_freshness(WithUnread(), {"books": 9, "parties": 1})
+    assert late.figures["seconds that books is behind"] == 0
+    assert late.check.detail.startswith("unread: the marts stand at seq 0")
 
 
 def test_a_failed_run_is_told_without_the_words_of_its_error(told, instance):

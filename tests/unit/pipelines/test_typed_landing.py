@@ -27,6 +27,7 @@ from pipelines.ingestion.manifest import DataFile, LandedSource, Landing, Landin
 from pipelines.ingestion.store import Disk
 from pipelines.ingestion.tables import TABLES
 from pipelines.ingestion.typed import Converter
+from pipelines.warehouse import database
 from tests import ledger_events
 
 LEDGER = "books"
@@ -269,3 +270,24 @@ def test_converting_again_gives_the_same_files(landing, convert):
     landing.commit(first.with_source(LEDGER, emptied))
     again = convert()
     assert {f.path: landing.local(f).read_bytes() for f in again.typed_files("entries")} == contents
+
+
+def test_what_lies_before_a_ledgers_limit_is_left_out_unread(landing, convert):
+    for ledger in ("books", "others"):
+        land(landing, as_records(ledger_events.history(ledger, 30)), ledger)
+    convert()
+    query = (
+        "select ledger, seq from landing.entries where (ledger = 'books' and seq > 20) "
+        "or (ledger = 'others' and seq > 35) or ledger not in ('books', 'others') order by all"
+    )
+    with duckdb.connect(":memory:") as connection:
+        database.make_landing_views(connection, landing)
+        every = connection.execute("select ledger, seq from landing.entries order by all")
+        limits = {"books": 20, "others": 35}
+        wanted = [(ledger, seq) for ledger, seq in every.fetchall() if seq > limits[ledger]]
+        assert connection.execute(query).fetchall() == wanted
+        ((_, plan),) = connection.execute(f"explain {query}").fetchall()
+    # A condition that the reader knows about, and none that looks at each row afterwards.
+    assert "Filters: seq > 20" in plan
+    assert "Filters: seq > 35" in plan
+    assert plan.lower().count("filter") == 2

@@ -20,7 +20,7 @@ with arrived as (
         business_date,
         reverses_seq
     from {{ ref('entries') }}
-    where account like 'customer:%' and {{ new_since() }}
+    where account like 'customer:%' and {{ new_since(facts=ref('entries')) }}
 ),
 
 affected as (

@@ -10,7 +10,7 @@ with reconciled_accounts as (
 ),
 
 arrived as (
-    select distinct
+    select
         entries.ledger,
         entries.seq,
         entries.entry_no,
@@ -23,29 +23,36 @@ arrived as (
         on
             entries.ledger = reconciled_accounts.ledger
             and entries.account = reconciled_accounts.account
-    where
-        {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
-        {% if is_incremental() %}
-            -- An account registered late brings its whole past.
-            or not exists (
+    where {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
+    {% if is_incremental() %}
+        union all
+
+        -- An account registered late brings its whole past.
+        select
+            entries.ledger,
+            entries.seq,
+            entries.entry_no,
+            entries.account,
+            entries.side,
+            entries.amount,
+            entries.currency
+        from {{ ref('stg_entries') }} as entries
+        inner join (
+            select reconciled_accounts.*
+            from reconciled_accounts
+            where not exists (
                 select 1
                 from {{ this }} as known
-                where known.ledger = entries.ledger and known.account = entries.account
+                where
+                    known.ledger = reconciled_accounts.ledger
+                    and known.account = reconciled_accounts.account
             )
-        {% endif %}
-),
-
-arrived_transactions as (
-    select distinct
-        ledger,
-        seq,
-        kind,
-        effective_date,
-        rail_reference
-    from {{ ref('stg_transactions') }}
+        ) as late
+            on entries.ledger = late.ledger and entries.account = late.account
+    {% endif %}
 )
 
-select
+select distinct
     arrived.ledger,
     arrived.seq,
     arrived.entry_no,
@@ -59,5 +66,5 @@ select
     transactions.rail_reference,
     arrived.seq as last_seq
 from arrived
-inner join arrived_transactions as transactions
+inner join {{ ref('stg_transactions') }} as transactions
     on arrived.ledger = transactions.ledger and arrived.seq = transactions.seq

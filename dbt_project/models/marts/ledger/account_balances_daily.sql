@@ -10,7 +10,7 @@ with arrived as (
         count(*) as entry_count,
         max(seq) as last_seq
     from {{ ref('entries') }}
-    where {{ new_since() }}
+    where {{ new_since(facts=ref('entries')) }}
     group by ledger, account, effective_date
 ),
 
