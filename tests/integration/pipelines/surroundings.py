@@ -142,8 +142,6 @@ class LedgerOracle:
         return {"holds": fitting[:2], "next_before": more}
 
     def answer(self, path: str, query: dict) -> str | None:
-        if path == "/v1/ledgers":
-            return json.dumps({"ledgers": [{"ledger": name} for name in self.events]})
         ledger, what, *seq = path.split("/")[3:]
         if what == "progress":
             return json.dumps({"posted_seq": len(self.events[ledger])})
@@ -170,7 +168,10 @@ class LedgerOracle:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 url = urlsplit(self.path)
-                answer = oracle.answer(url.path, parse_qs(url.query))
+                if url.path == "/v1/ledgers":
+                    answer = json.dumps({"ledgers": [{"ledger": name} for name in oracle.events]})
+                else:
+                    answer = oracle.answer(url.path, parse_qs(url.query))
                 self.send_response((404 if answer is None else 200) if oracle.answers else 503)
                 body = (answer or "").encode()
                 self.send_header("content-length", str(len(body)))
