@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from ledger_service.contract import failpoints
 from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.schemas import STREAM_EVENTS
 from ledger_service.contract.snapshots import CheckResult, Manifest, SnapshotName
@@ -66,7 +67,8 @@ class Flow:
 
     @classmethod
     def from_settings(cls) -> Flow:
-        """What the environment names. Errors: `MissingSetting`, `BrokerSettingError`."""
+        """What the environment names. Errors: `MissingSetting`, `BrokerSettingError`, ValueError."""
+        failpoints.arm_from_environment()
         return cls(Places.from_settings(), Brokers.from_settings(), LedgerApi.from_settings())
 
     def close(self) -> None:
@@ -137,8 +139,11 @@ class Flow:
         full_refresh = full_refresh or self.is_rewritten()
         if full_refresh:
             self._balanced = {}
+        failpoints.reach("dbt.before_run")
         self.dbt.run(full_refresh=full_refresh)
+        failpoints.reach("dbt.after_run")
         self.note_built()
+        failpoints.reach("dbt.after_note")
 
     def is_rewritten(self) -> bool:
         """Whether the typed landing has new rows behind what the marts were built up to."""
@@ -162,7 +167,9 @@ class Flow:
             outcomes += check_two_roads(connection, self.api, as_of)
             outcomes += check_trends(connection)
             outcomes.append(check_freshness(self.api, as_of))
-        return [*outcomes, *self._landing_checks()]
+        outcomes += self._landing_checks()
+        failpoints.reach("checks.after")
+        return outcomes
 
     def extract_frames(self, folder: Path) -> None:
         """Write the windows that Great Expectations looks at."""

@@ -11,8 +11,7 @@ from starlette.datastructures import State
 
 from ledger_service.api.app import create_app
 from ledger_service.api.connection import Connection
-from ledger_service.contract import environment, logs
-from ledger_service.engine import failpoints
+from ledger_service.contract import environment, failpoints, logs
 
 DRAIN_SECONDS = 20
 """How long requests under way may take after SIGTERM."""

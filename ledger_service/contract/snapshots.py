@@ -23,6 +23,8 @@ from typing import Literal
 
 import msgspec
 
+from ledger_service.contract import failpoints
+
 SnapshotName = Literal["general", "restricted"]
 
 
@@ -79,6 +81,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    failpoints.reach("replace.before_rename")
     draft.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -17,9 +17,10 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from ledger_service.contract import failpoints
 from ledger_service.domain.commands import Command, OpenLedger
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import failpoints, lease
+from ledger_service.engine import lease
 from ledger_service.engine.deciding import lookup_of
 from ledger_service.engine.durability import DATABASE_GONE
 from ledger_service.engine.protocol import (

@@ -20,7 +20,8 @@ from typing import Any
 import asyncpg
 import structlog
 
-from ledger_service.engine import failpoints, history
+from ledger_service.contract import failpoints
+from ledger_service.engine import history
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.projections import HISTORY
 

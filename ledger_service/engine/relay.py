@@ -15,10 +15,9 @@ from collections.abc import Sequence
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from ledger_service.contract import topics
+from ledger_service.contract import failpoints, topics
 from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.events import timestamp
-from ledger_service.engine import failpoints
 from ledger_service.engine.sources import (
     BATCH_EVENTS,
     RelayError,

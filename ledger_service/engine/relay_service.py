@@ -14,10 +14,9 @@ import psycopg
 import structlog
 from confluent_kafka import KafkaException
 
-from ledger_service.contract import environment, logs
+from ledger_service.contract import environment, failpoints, logs
 from ledger_service.contract.brokers import Brokers, refusal
 from ledger_service.contract.service import Health, stop_on_signals
-from ledger_service.engine import failpoints
 from ledger_service.engine.relay import Publisher
 from ledger_service.engine.sources import RelayError, Source, read_heads, store_positions
 

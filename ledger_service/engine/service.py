@@ -20,12 +20,12 @@ import asyncpg
 import structlog
 import uvloop
 
-from ledger_service.contract import environment, logs
+from ledger_service.contract import environment, failpoints, logs
 from ledger_service.contract.identifiers import LEDGER
 from ledger_service.contract.service import Health
 from ledger_service.domain.commands import Command, ExpireHold, OpenLedger
 from ledger_service.domain.errors import refusal
-from ledger_service.engine import durability, failpoints, lease, store
+from ledger_service.engine import durability, lease, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.checkpoints import CheckpointError, Publisher
 from ledger_service.engine.deciding import Submission, rehearse_opening

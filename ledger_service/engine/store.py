@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from ledger_service.contract import failpoints
 from ledger_service.contract.events import (
     HoldPlaced,
     LedgerOpened,
@@ -20,7 +21,7 @@ from ledger_service.domain.account import Account
 from ledger_service.domain.book import Book
 from ledger_service.domain.chart import Chart
 from ledger_service.domain.memory import Lacks, absent
-from ledger_service.engine import accruals, failpoints, fast, stops
+from ledger_service.engine import accruals, fast, stops
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.closing import books_of
 from ledger_service.engine.merkle import EMPTY_ROOT, Tree

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ledger_service.contract import failpoints
 from pipelines.ingestion.manifest import DataFile, LandedSource, Landing
 
 
@@ -33,6 +34,7 @@ def archive(landing: Landing, proven: Mapping[str, int], keep: int) -> dict[str,
         manifest = landing.commit(
             manifest.with_source(name, msgspec.structs.replace(source, raw=raw))
         )
+        failpoints.reach("archive.after_commit")
         moved[name] = len(old)
     landing.sweep()
     return moved

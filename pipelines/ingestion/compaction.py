@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import duckdb
 import msgspec
 
+from ledger_service.contract import failpoints
 from pipelines.ingestion.manifest import DataFile, Landing
 from pipelines.ingestion.typed import write_parquet
 
@@ -36,7 +37,9 @@ def compact(landing: Landing) -> int:
         if count:
             joined += count
             changed = msgspec.structs.replace(source, raw=raw, typed=typed)
+            failpoints.reach("compaction.before_commit")
             manifest = landing.commit(manifest.with_source(name, changed))
+            failpoints.reach("compaction.after_commit")
     return joined
 
 

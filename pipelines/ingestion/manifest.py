@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from ledger_service.contract import failpoints
 from pipelines.ingestion.store import ReplacedError, Store, store_at
 
 MANIFEST = "manifest.json"
@@ -154,9 +155,13 @@ class Landing:
 
     def add(self, path: str, write: Callable[[Path], object]) -> None:
         """Put the file that `write` makes under a new path. Errors: `NameTakenError`."""
+        folder = path.partition("/")[0]
+        failpoints.reach(f"{folder}.before_write")
         draft = self._store.draft(path)
         write(draft)
+        failpoints.reach(f"{folder}.before_name")
         self._store.add(path, draft)
+        failpoints.reach(f"{folder}.after_name")
 
     def local(self, file: DataFile) -> Path:
         """A local file with the content of one that the manifest names."""
@@ -172,9 +177,11 @@ class Landing:
         """Copy a file to the archive; once the manifest says so, the sweep removes it here."""
         if self._archive is None:
             raise FileNotFoundError("There is no archive: set TALLYSTICK_LANDING_ARCHIVE.")
+        failpoints.reach("archive.before_copy")
         draft = self._archive.draft(file.path)
         draft.write_bytes(self.local(file).read_bytes())
         self._archive.add(file.path, draft)
+        failpoints.reach("archive.after_copy")
         return msgspec.structs.replace(file, archived=True)
 
     def sweep(self) -> int:
@@ -190,7 +197,9 @@ class Landing:
             raise LandingTakenError(manifest.holder)
         named = {file.path for file in _all_files(manifest.sources.values()) if not file.archived}
         stray = [path for path in left if path.startswith(FOLDERS) and path not in named]
+        failpoints.reach("sweep.before_remove")
         self._store.remove(stray)
+        failpoints.reach("sweep.after_remove")
         return len(stray)
 
     def _is_taken(self, manifest: LandingManifest) -> bool:

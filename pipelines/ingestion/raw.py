@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka import Message
 
-from ledger_service.contract import topics
+from ledger_service.contract import failpoints, topics
 from pipelines.ingestion import quarantine
 from pipelines.ingestion.manifest import DataFile, LandedSource, Landing, LandingManifest
 from pipelines.ingestion.topic_reader import TopicReader, source_of
@@ -71,7 +71,9 @@ def land(
     try:
         step, manifest = _land_what_is_new(landing, manifest, reader, seconds=seconds, limit=limit)
         if manifest != before:
+            failpoints.reach("raw.before_commit")
             landing.commit(manifest)
+            failpoints.reach("raw.after_commit")
     except BaseException:
         # The reader is past records that did not land: it must begin again from the manifest.
         reader.leave_all()

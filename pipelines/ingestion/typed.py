@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
+from ledger_service.contract import failpoints
 from ledger_service.contract.events import EVENT_MAX_BYTES, event_type
 from ledger_service.contract.schemas import JOURNAL_EVENTS, STREAM_EVENTS, EventType
 from pipelines.ingestion import quarantine, shapes
@@ -49,7 +50,9 @@ class Converter:
                 form = source.typed_form if source.typed_seq else present_form()
                 source = msgspec.structs.replace(source, typed_seq=last, typed_form=form)  # noqa: PLW2901
                 events += last - first + 1
+                failpoints.reach("typed.before_commit")
                 manifest = self._landing.commit(manifest.with_source(name, source))
+                failpoints.reach("typed.after_commit")
         return events
 
     def convert_range(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 
+from ledger_service.contract import failpoints
 from ledger_service.contract.snapshots import Part, SnapshotName
 from pipelines.ingestion.typed import write_parquet
 
@@ -63,11 +64,14 @@ def write_parts(connection: duckdb.DuckDBPyConnection, mart: Mart, folder: Path)
 def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """A draft, then a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    failpoints.reach("part.before_write")
     draft = path.with_suffix(".draft")
     write_parquet(connection, query, draft)
     with draft.open("rb+") as file:
         os.fsync(file.fileno())
+    failpoints.reach("part.before_name")
     draft.replace(path)
+    failpoints.reach("part.after_name")
 
 
 def contents(

@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
+from ledger_service.contract import failpoints
 from ledger_service.contract.events import timestamp
 from ledger_service.contract.snapshots import (
     CheckResult,
@@ -96,8 +97,11 @@ def newest_version(folder: Path) -> int:
 
 def _switch(folder: Path, manifest: Manifest) -> None:
     file_name = f"{manifest.version:08d}.json"
+    failpoints.reach("snapshot.before_manifest")
     write_atomically(folder / "manifests" / file_name, msgspec.json.encode(manifest))
+    failpoints.reach("snapshot.before_pointer")
     write_atomically(folder / "CURRENT", file_name.encode())
+    failpoints.reach("snapshot.after_pointer")
 
 
 def prune(snapshots: Path, name: SnapshotName) -> int:
@@ -106,6 +110,7 @@ def prune(snapshots: Path, name: SnapshotName) -> int:
     Kept are the last KEEP, those of the last KEEP_S seconds, what a citation pins and what a reader
     holds.
     """
+    failpoints.reach("prune.before_manifests")
     folder = snapshots / name
     manifests = sorted((folder / "manifests").glob("[0-9]*.json"))
     recent = time.time() - KEEP_S
@@ -116,6 +121,7 @@ def prune(snapshots: Path, name: SnapshotName) -> int:
         for path in manifests[:-KEEP]
         if path.stat().st_mtime < recent and path.name not in cited and remove_unless_held(path)
     ]
+    failpoints.reach("prune.before_parts")
     kept = [path for path in manifests if path not in removed]
     named: set[str] = set()
     for path in kept:
@@ -124,6 +130,7 @@ def prune(snapshots: Path, name: SnapshotName) -> int:
     stray = [p for p in (folder / "parts").glob("*") if f"parts/{p.name}" not in named]
     for path in stray:
         path.unlink()
+    failpoints.reach("prune.after")
     return len(removed) + len(stray)
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from ledger_service.contract import failpoints
 from ledger_service.domain.book import Replay
-from ledger_service.engine import deciding, durability, failpoints, store, writer
+from ledger_service.engine import deciding, durability, store, writer
 
 
 def answer_before_commit() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ledger_service.contract.brokers import Brokers
-from ledger_service.engine.failpoints import POINTS
+from ledger_service.contract.failpoints import POINTS
 from ledger_service.engine.verify import verify
 from tests import servers
 from tests.asking import body_of, place_of
@@ -39,8 +39,6 @@ CONTROL_KILLS = 40
 RESOLVED_MAX = 1000
 REPLAYED = 25
 """How many transactions are sent again at the end, among the doubtful and among all."""
-_OWNERS = {"submit": "api", "relay": "relay"}
-"""Which service passes a place, by the place's first word; the writer passes the others."""
 _PASSES = {"takeover": 1, "checkpoint": 2, "lease": 12, "relay": 15}
 """Up to how many passes a process lives, by the place's first word."""
 
@@ -58,14 +56,14 @@ class Plan:
     def make(cls, kills: int, seed: int, services: tuple[str, ...], others: list[str]) -> Plan:
         """Two thirds at named places, each of them as often as the others."""
         chance = random.Random(seed)
-        names = [point for point in POINTS if _owner(point) in services]
+        names = [point for point in POINTS if owner(point) in services]
         rounds = max(1, round(kills * 2 / 3 / len(names)))
         chosen = [point for _ in range(rounds) for point in chance.sample(names, len(names))]
         chosen = chosen[: max(1, kills * 2 // 3)] if kills < len(names) else chosen
         points: dict[str, list[str]] = {service: [] for service in services}
         for point in chosen:
             passes = _PASSES.get(point.partition(".")[0], 25)
-            points[_owner(point)].append(f"{point}=kill@{chance.randint(1, passes)}")
+            points[owner(point)].append(f"{point}=kill@{chance.randint(1, passes)}")
         left = max(0, kills - len(chosen))
         return cls(points, [chance.choice(others) for _ in range(left)])
 

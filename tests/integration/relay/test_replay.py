@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient
 
-from ledger_service.contract import topics
+from ledger_service.contract import failpoints, topics
 from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.events import encode
-from ledger_service.engine import cli, failpoints, relay
+from ledger_service.engine import cli, relay
 from ledger_service.engine.relay import Publisher
 from ledger_service.engine.replay import replay
 from ledger_service.engine.sources import RelayError, Source
