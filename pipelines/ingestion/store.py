@@ -115,11 +115,15 @@ class Disk:
     def replace(self, path: str, content: bytes, seen: str | None) -> str:
         """Under a lock, so that nobody comes between the look and the rename."""
         self._root.mkdir(parents=True, exist_ok=True)
-        with (self._root / f".{path}.lock").open("a") as lock:
+        lock_name = f".{path}.lock"
+        with (self._root / lock_name).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = self.read(path)
             if (found[1] if found else None) != seen:
                 raise ReplacedError
+            for draft in self._root.glob(f".{path}.*"):
+                if draft.name != lock_name:
+                    draft.unlink()  # of a process that was killed: under the lock there is no other
             write_atomically(self._root / path, content)
         return _hash(content)
 

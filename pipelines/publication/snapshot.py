@@ -105,7 +105,7 @@ def _switch(folder: Path, manifest: Manifest) -> None:
 
 
 def prune(snapshots: Path, name: SnapshotName) -> int:
-    """Remove the manifests that nothing keeps, and parts that none names; gives files removed.
+    """Remove the manifests that nothing keeps, and files that none names; gives files removed.
 
     Kept are the last KEEP, those of the last KEEP_S seconds, what a citation pins and what a reader
     holds.
@@ -128,6 +128,10 @@ def prune(snapshots: Path, name: SnapshotName) -> int:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
         named.update(part.path for parts in manifest.marts.values() for part in parts)
     stray = [p for p in (folder / "parts").glob("*") if f"parts/{p.name}" not in named]
+    # drafts of a publisher that was killed: there is one at a time
+    for place, draft in ((snapshots, ".progress.json.*"), (folder, ".CURRENT.*")):
+        stray += place.glob(draft)
+    stray += (folder / "manifests").glob(".*")
     for path in stray:
         path.unlink()
     failpoints.reach("prune.after")

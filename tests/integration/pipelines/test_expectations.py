@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import duckdb
 import msgspec
+import psutil
 
 from ledger_service.contract.snapshots import CheckResult
 from pipelines.checks import expectations
@@ -68,6 +69,25 @@ def test_a_later_run_takes_up_fresh_good_results_and_nothing_else(tmp_path):
         suites = ExpectationsProcess(flow)
         assert suites.is_due() == is_due
         assert [one.check.passed for one in suites.outcomes] == ([True] if passed else [])
+
+
+def test_a_process_ends_with_the_run_that_began_it(tmp_path):
+    """It would write its results, of other frames, where the next run looks for those of its own."""
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    command = [sys.executable, "-m", expectations.__name__, str(frames), str(tmp_path)]
+    script = (
+        f"import subprocess, time; one = subprocess.Popen({command!r})\n"
+        "print(one.pid, flush=True); time.sleep(60)"
+    )
+    run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    one = psutil.Process(int(run.stdout.readline()))
+    while not any("/pandas/" in file.path for file in one.memory_maps()):
+        time.sleep(0.02)  # it is past its start, and imports what takes it seconds
+    run.kill()
+    run.wait()
+    psutil.wait_procs([one], timeout=60)
+    assert not (frames / expectations.RESULTS).exists()
 
 
 def test_a_process_that_dies_has_failed_every_suite(tmp_path):

@@ -197,9 +197,13 @@ def test_a_crash_between_the_pointers_leaves_whole_snapshots(world, monkeypatch)
 def test_the_last_ten_are_kept_and_damage_is_found(world, monkeypatch):
     monkeypatch.setattr(snapshot, "KEEP_S", 0)
     good = [Outcome(CheckResult("x", passed=True, blocking=True))]
+    root = world.flow.places.snapshots / "general"
+    left = [root / ".CURRENT.0a1b2c3d", root / "manifests" / ".00000001.json.0a1b2c3d"]
+    for draft in left:
+        draft.write_bytes(b"what a publisher had in hand when it was killed")
     for _ in range(snapshot.KEEP + 2):
         world.flow.publish(good)
-    root = world.flow.places.snapshots / "general"
+    assert not [draft for draft in left if draft.exists()]
     kept = {int(path.stem) for path in (root / "manifests").glob("*.json")}
     newest, cited = current(world).version, set(pins(root.parent, "general").values())
     assert kept == cited | set(range(newest - snapshot.KEEP + 1, newest + 1))
