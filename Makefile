@@ -12,7 +12,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history test-poison test-cluster foreign soak-ledger soak-controls soak-standby check lint types imports sql format bench-ledger bench-ledger-aged bench-pipeline bench-demo lock docs contract pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history test-poison test-cluster foreign soak-ledger soak-controls soak-standby chaos-pipeline chaos-controls check lint types imports sql format bench-ledger bench-ledger-aged bench-pipeline bench-demo lock docs contract pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -104,6 +104,13 @@ soak-ledger: install  ## Kill every service again and again under load (KILLS=20
 
 soak-controls: install  ## Break durability on purpose in five ways; the soak must find each
 	@python -m tests.soak.soak --controls $(if $(SEED),--seed $(SEED))
+
+chaos-pipeline: KILLS = 100
+chaos-pipeline: install  ## Kill relay, broker and pipeline again and again under load (KILLS=100, SEED=n); all stays equal
+	@python -m tests.soak.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+chaos-controls: install  ## Break the stream on purpose in seven ways; the soak must find each
+	@python -m tests.soak.chaos --controls $(if $(SEED),--seed $(SEED))
 
 test-cluster: install  ## Three Kafka brokers over TLS; one, then two are killed while the relay publishes (minutes)
 	@pytest -q --timeout 1800 tests/soak/kafka_cluster.py

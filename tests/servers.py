@@ -194,12 +194,16 @@ def kafka_settings(brokers: Brokers) -> dict[str, str]:
     }
 
 
+def kafka_server(folder: Path) -> KafkaServer:
+    """A broker in `folder`, in which every login's password is its name; not started."""
+    ports = (free_port(), free_port(), free_port())
+    return KafkaServer(folder / "kafka", JARS, *ports, str, jvm_options=QUICK_JAVA)
+
+
 @contextlib.contextmanager
 def kafka(folder: Path) -> Iterator[Kafka]:
     """A fresh Kafka, in which every login's password is its name."""
-    server = KafkaServer(
-        folder / "kafka", JARS, free_port(), free_port(), free_port(), str, jvm_options=QUICK_JAVA
-    )
+    server = kafka_server(folder)
     server.prepare()
     log = folder / "kafka.log"
     # Killed at the end: nobody needs what it would tidy up for seconds.

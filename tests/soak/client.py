@@ -1,8 +1,9 @@
 """A client as a process of its own: moves money in every form, and writes its own history.
 
-`python -m tests.soak.client SEED NAME FOLDER KEY SESSION URL...` works until SIGTERM, which ends it
-after the requests in hand. What it does depends on nothing but the seed, the answers and, for how
-long a hold lasts, the clock. SESSION is that of the second person who approves reversals.
+`python -m tests.soak.client SEED NAME FOLDER KEY SESSION PAUSE URL...` works until SIGTERM, which
+ends it after the requests in hand. What it does depends on nothing but the seed, the answers and, for
+how long a hold lasts, the clock. SESSION is that of the second person who approves reversals; PAUSE
+the seconds that a worker rests at most between two requests.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ FLOORS: dict[str, int | None] = {
 CUSTOMERS = [account for account, floor in FLOORS.items() if floor == 0]
 WORKERS = 4
 TIMEOUT_S = 20.0
+PAUSE_S = 0.02
 LEFT_IN_DOUBT = 0.2
 """Share of lost outcomes that a client does not ask for again: the judge looks for them."""
 UNSETTLED = ("outcome_unknown", "database_unavailable", "writer_unavailable", "internal_error")
@@ -59,6 +61,7 @@ class Client:
     seed: str
     folder: Path
     session: str
+    pause_s: float
     urls: list[str]
     http: httpx.AsyncClient
     holds: deque[tuple[int, int]] = dataclasses.field(default_factory=lambda: deque(maxlen=50))
@@ -107,7 +110,8 @@ class Worker:
                     if outcome is None and keeps_asking and not stop.is_set()
                 ]
                 asks = asks if lost and form in LINKED else lost
-                await asyncio.sleep(0.1 if lost else self._chance.random() * 0.02)
+                pause = self._chance.random() * self._client.pause_s
+                await asyncio.sleep(0.1 if lost else pause)
 
     # --- what to ask ----------------------------------------------------------------------------
 
@@ -287,12 +291,14 @@ class Worker:
         return f"{self._urls[0]}/v1/ledgers/{LEDGER}/{name}"
 
 
-async def _main(seed: str, name: str, folder: str, key: str, session: str, *urls: str) -> None:
+async def _main(  # noqa: PLR0917 - as they come from the command line
+    seed: str, name: str, folder: str, key: str, session: str, pause_s: str, *urls: str
+) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(headers=headers, timeout=TIMEOUT_S, trust_env=False) as http:
-        client = Client(seed, Path(folder), session, [*urls], http)
+        client = Client(seed, Path(folder), session, float(pause_s), [*urls], http)
         # each client has one account to freeze, from the last one on
         frozen = [CUSTOMERS[-1 - "abcdefgh".index(name)], *[""] * (WORKERS - 1)]
         workers = [

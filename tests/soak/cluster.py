@@ -26,7 +26,7 @@ from ledger_service.stack.home import free_port
 from tests.ledger_api import KEYS, PASSWORD, _key_of_every_role
 from tests.reference_ledger import AccountState
 from tests.servers import Kafka, LedgerDatabase, end
-from tests.soak.client import FLOORS, LEDGER
+from tests.soak.client import FLOORS, LEDGER, PAUSE_S
 
 LEASE_SECONDS = 1.0
 """Shorter than the product's: that it lapses is tested, not how long that takes."""
@@ -55,11 +55,14 @@ class Node:
     health: str
     failpoint: str = ""
     process: subprocess.Popen[bytes] | None = None
+    _begins: int = 0
+    """Where in the log its present process begins."""
 
     def start(self, failpoint: str = "") -> None:
         """Start the process, armed with `failpoint` (`place=kill@n`)."""
         self.failpoint = failpoint
         with self.log.open("ab") as log:
+            self._begins = log.tell()
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
@@ -80,8 +83,13 @@ class Node:
         place = self.failpoint.partition("=")[0]
         if not place or self.process is None or self.process.returncode != -signal.SIGKILL:
             return False
-        last = self.log.read_bytes()[-200:].decode(errors="replace")
-        return last.rstrip().endswith(f"failpoint {place} kill")
+        return f"failpoint {place} kill\n" in self.said()
+
+    def said(self) -> str:
+        """What its present process has written so far."""
+        with self.log.open("rb") as log:
+            log.seek(self._begins)
+            return log.read().decode(errors="replace")
 
     def kill(self) -> None:
         """kill -9."""
@@ -275,8 +283,13 @@ def cluster(
 
 
 @contextlib.contextmanager
-def clients(running: Cluster, seed: str, number: int = 2) -> Iterator[Path]:
-    """Clients at work while the block runs; gives the folder of their histories."""
+def clients(
+    running: Cluster, seed: str, number: int = 2, *, pause_s: float = PAUSE_S
+) -> Iterator[Path]:
+    """Clients at work while the block runs; gives the folder of their histories.
+
+    `pause_s`: that a client rests at most between two requests.
+    """
     folder = running.folder / "clients"
     folder.mkdir(exist_ok=True)
     started = []
@@ -285,7 +298,7 @@ def clients(running: Cluster, seed: str, number: int = 2) -> Iterator[Path]:
             started.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "tests.soak.client", seed, name, str(folder),
-                     running.key, running.session, *running.urls],
+                     running.key, running.session, str(pause_s), *running.urls],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=_ROOT,
                 )
             )  # fmt: skip

@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import itertools
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +42,7 @@ from ledger_service.stack.kafka.server import KafkaServer
 from tests import ledger_events, servers
 from tests.integration.relay.conftest import readiness
 from tests.integration.relay.test_relay import read_topic
+from tests.soak.beside import Beside
 
 LEDGER = "clustered"
 TOPIC = topics.journal_topic(LEDGER)
@@ -165,31 +164,20 @@ class Cluster:
         return (one.leader, set(one.isrs)) if one else (-1, set())
 
 
-class Feed:
+class Feed(Beside):
     """Puts events into the journal, as the writer would, until it is stopped."""
 
     def __init__(self, url: str) -> None:
+        super().__init__(0.2)
         self.events = ledger_events.history(LEDGER, EVENTS)
         self.stored = 0
         self._url = url
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(60)
-
-    def _run(self) -> None:
-        for begin in itertools.count(0, 20):
-            if self._stop.wait(0.2) or begin >= len(self.events):
-                return
-            batch = self.events[begin : begin + 20]
+    def step(self) -> None:
+        """Twenty more, as long as there are any."""
+        if batch := self.events[self.stored : self.stored + 20]:
             ledger_events.store_journal(self._url, batch)
-            self.stored = begin + len(batch)
+            self.stored += len(batch)
 
 
 @pytest.fixture

@@ -39,7 +39,11 @@ CONTROL_KILLS = 40
 RESOLVED_MAX = 1000
 REPLAYED = 25
 """How many transactions are sent again at the end, among the doubtful and among all."""
-_PASSES = {"takeover": 1, "checkpoint": 2, "lease": 12, "relay": 15}
+_PASSES = {
+    "takeover": 1, "checkpoint": 2, "lease": 12, "relay": 15, "raw": 4, "typed": 10, "replace": 8,
+    "quarantine": 1, "compaction": 2, "archive": 2, "sweep": 2, "dbt": 3, "checks": 3, "part": 25,
+    "snapshot": 4, "prune": 4,
+}  # fmt: skip
 """Up to how many passes a process lives, by the place's first word."""
 
 
@@ -72,12 +76,15 @@ class Plan:
         return not self.others and not any(self.points.values())
 
 
-def _owner(point: str) -> str:
-    return _OWNERS.get(point.partition(".")[0], "writer")
+def owner(point: str) -> str:
+    """The service that passes a place."""
+    return POINTS[point].partition(":")[0].lower()
 
 
 class KillLoop:
     """Carries a plan out on a cluster, bringing back what has died."""
+
+    stuck_s: float = STUCK_S
 
     def __init__(
         self, running: Cluster, plan: Plan, seed: int, postgres: DurablePostgres | None = None
@@ -102,14 +109,22 @@ class KillLoop:
                     self._bring_back(node)
             if self._plan.others and time.monotonic() > self._due:
                 self._strike(self._plan.others.pop(0))
-                self._due = time.monotonic() + self._chance.uniform(0.3, 2.0)
+                self._due = time.monotonic() + self._pause_s()
+            self._look()
             if time.monotonic() > max(self._progress, self._handed_over) + IDLE_S:
                 self._hand_over()
-            assert time.monotonic() < self._progress + STUCK_S, (
-                f"nothing has died for {STUCK_S} s: "
+            assert time.monotonic() < self._progress + self.stuck_s, (
+                f"nothing has died for {self.stuck_s} s: "
                 f"{[(node.name, node.failpoint) for node in self._running.nodes]}"
             )
             time.sleep(0.02)
+
+    def _pause_s(self) -> float:
+        """Between two kills from outside."""
+        return self._chance.uniform(0.3, 2.0)
+
+    def _look(self) -> None:
+        """For what a loop does besides, some fifty times a second."""
 
     def _hand_over(self) -> None:
         """Kill those that work in peace, so that the armed ones beside them get the work."""
@@ -126,8 +141,8 @@ class KillLoop:
             node.kill()
 
     def _bring_back(self, node: Node) -> None:
-        if node.died_at_failpoint:
-            self.hits[node.failpoint.partition("=")[0]] += 1
+        if place := self._place_of_death(node):
+            self.hits[place] += 1
             self._progress = time.monotonic()
             node.failpoint = ""
         # killed from outside, or the database was not there: the place is still to be hit
@@ -135,6 +150,10 @@ class KillLoop:
         again = node.failpoint or (waiting.pop(0) if waiting else "")
         node.start(again)
         self.restarts += 1
+
+    def _place_of_death(self, node: Node) -> str:
+        """The place that `node` was armed with, if it died there."""
+        return node.failpoint.partition("=")[0] if node.died_at_failpoint else ""
 
     def _strike(self, target: str) -> None:
         self.hits[f"outside: {target}"] += 1
@@ -260,11 +279,11 @@ def soak(
                 return Judgement([standstill]), loop
             result = judge(running, histories)
             if kafka:
-                result.violations += _compare_topic(running, kafka.login("verifier"))
+                result.violations += compare_topic(running, kafka.login("verifier"))
     return result, loop
 
 
-def _compare_topic(running: Cluster, brokers: Brokers) -> list[str]:
+def compare_topic(running: Cluster, brokers: Brokers) -> list[str]:
     """P7: the topic is the journal, byte for byte."""
     from ledger_service.contract.topics import journal_topic
     from tests.integration.relay.test_relay import read_topic
