@@ -1,11 +1,11 @@
 {# Sums of minor units. DuckDB's sum(bigint) is HUGEINT, which Parquet would turn into DOUBLE. #}
 {% macro sum_money(amount) -%}
-    cast(sum({{ amount }}) as decimal(38, 0))
+    cast(sum({{ wide(amount) }}) as decimal(38, 0))
 {%- endmacro %}
 
 {# A running sum of minor units over the window given. #}
 {% macro running_money(amount, window) -%}
-    cast(sum({{ amount }}) over ({{ window }}) as decimal(38, 0))
+    cast(sum({{ wide(amount) }}) over ({{ window }}) as decimal(38, 0))
 {%- endmacro %}
 
 {# What debits and credits add to a balance, which is positive on the account's normal side. #}

@@ -4,7 +4,7 @@
 {%- endmacro %}
 
 {% macro default__day_number(date) -%}
-    datediff({{ date }}, cast('1970-01-01' as date))
+    cast(datediff({{ date }}, cast('1970-01-01' as date)) as bigint)
 {%- endmacro %}
 
 {% macro duckdb__day_number(date) -%}
@@ -17,7 +17,7 @@
 {%- endmacro %}
 
 {% macro default__add_days(date, days) -%}
-    date_add({{ date }}, {{ days }})
+    date_add({{ date }}, cast({{ days }} as integer))
 {%- endmacro %}
 
 {% macro duckdb__add_days(date, days) -%}
@@ -30,7 +30,7 @@
 {%- endmacro %}
 
 {% macro default__microseconds(moment) -%}
-    unix_micros({{ moment }})
+    unix_micros(cast({{ moment }} as timestamp_ltz))
 {%- endmacro %}
 
 {% macro duckdb__microseconds(moment) -%}
@@ -61,5 +61,13 @@
 
 {# Every day from the first up to, not including, the one past the last, as `date_day`. #}
 {% macro every_day(first, past) -%}
+    {{ return(adapter.dispatch('every_day', 'tallystick')(first, past)) }}
+{%- endmacro %}
+
+{% macro default__every_day(first, past) -%}
+    select explode(sequence(cast('{{ first }}' as date), cast('{{ past }}' as date) - 1)) as date_day
+{%- endmacro %}
+
+{% macro duckdb__every_day(first, past) -%}
     {{ dbt.date_spine('day', "cast('" ~ first ~ "' as date)", "cast('" ~ past ~ "' as date)") }}
 {%- endmacro %}

@@ -2,9 +2,9 @@
 {% test balanced(model, group_by, debits, credits) %}
 select
     {{ group_by | join(', ') }},
-    sum({{ debits }}) as debits,
-    sum({{ credits }}) as credits
+    {{ sum_money(debits) }} as debits,
+    {{ sum_money(credits) }} as credits
 from {{ model }}
 group by {{ group_by | join(', ') }}
-having sum({{ debits }}) <> sum({{ credits }})
+having {{ sum_money(debits) }} <> {{ sum_money(credits) }}
 {% endtest %}

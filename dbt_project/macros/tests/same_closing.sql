@@ -28,8 +28,8 @@ both_roads as (
 
 select
     {{ group_by | join(', ') }},
-    sum(closing) as difference
+    {{ sum_money('closing') }} as difference
 from both_roads
 group by {{ group_by | join(', ') }}
-having sum(closing) <> 0
+having {{ sum_money('closing') }} <> 0
 {% endtest %}

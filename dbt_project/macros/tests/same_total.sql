@@ -18,8 +18,8 @@ with both_roads as (
 
 select
     {{ group_by | join(', ') }},
-    sum(amount) as difference
+    {{ sum_money('amount') }} as difference
 from both_roads
 group by {{ group_by | join(', ') }}
-having sum(amount) <> 0
+having {{ sum_money('amount') }} <> 0
 {% endtest %}

@@ -1,3 +1,5 @@
+{{ config(materialized='table') }}
+
 -- Every rule's evidence in one shape. An episode is named by its first evidence in the ledger's
 -- order, so that a late fact does not rename it.
 {% set rules = ['int_ctr_aggregation', 'int_structuring', 'int_rapid_movement', 'int_fan_in'] %}

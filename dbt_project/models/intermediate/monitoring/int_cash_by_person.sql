@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 -- Cash counts for whoever handed it over or took it, and for whom it was done.
 with persons as (
     select

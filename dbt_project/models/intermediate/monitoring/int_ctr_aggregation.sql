@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 with parameters as (
     {{ rule_parameters('ctr_aggregation', ['threshold']) }}
 ),

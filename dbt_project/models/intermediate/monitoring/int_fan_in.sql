@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 {% set subject = 'ledger, account, version' %}
 {% set so_far = 'rows between unbounded preceding and current row' %}
 with parameters as (

@@ -93,7 +93,7 @@ taken_back as (
             movements.amount,
             greatest(
                 0,
-                reversals.amount + movements.amount - sum(movements.amount) over (
+                reversals.amount + movements.amount - sum({{ wide('movements.amount') }}) over (
                     partition by
                         movements.ledger, movements.seq, movements.account, movements.side
                     order by movements.entry_no

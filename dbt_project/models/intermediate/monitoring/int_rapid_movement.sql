@@ -1,10 +1,9 @@
-{{ config(materialized='view') }}
-
 {% set subject = 'ledger, account, version' %}
 {% set in_time = 'order by moment, is_probe, seq, entry_no' %}
 {% set days_touched = quotient('parameters.window_hours + 23', 24) %}
 {% set so_far = 'rows between unbounded preceding and current row' %}
-with parameters as (
+with
+{% call step('parameters') %}
     {{ rule_parameters(
         'rapid_movement',
         [
@@ -12,11 +11,11 @@ with parameters as (
             'period_days',
         ]
     ) }}
-),
+{% endcall %},
 
 -- Inflows after which the account is as good as empty at the end of one of the days that the hours
 -- touch. Few accounts have any, so this comes first.
-emptied as (
+{% call step('emptied', keep=true) %}
     select
         entries.ledger,
         entries.account,
@@ -40,14 +39,14 @@ emptied as (
         entries.ledger, entries.account, parameters.version, entries.seq, entries.entry_no,
         entries.amount, parameters.balance_percent
     having min(daily.balance) * 100 <= entries.amount * parameters.balance_percent
-),
+{% endcall %},
 
-emptied_accounts as (
+{% call step('emptied_accounts') %}
     select distinct {{ subject }}
     from emptied
-),
+{% endcall %},
 
-moves as (
+{% call step('moves', keep=true) %}
     select
         entries.ledger,
         entries.account,
@@ -73,10 +72,10 @@ moves as (
             and entries.account = emptied_accounts.account
             and parameters.version = emptied_accounts.version
     where not entries.is_own_transfer and entries.amount > 0
-),
+{% endcall %},
 
 -- A probe stands where an inflow's hours end, and reads how much had gone out by then.
-timeline as (
+{% call step('timeline') %}
     select
         {{ subject }},
         moment,
@@ -95,9 +94,9 @@ timeline as (
         0 as outflow
     from moves
     where direction = 'in' and amount >= min_inflow
-),
+{% endcall %},
 
-outflows as (
+{% call step('outflows') %}
     select
         {{ subject }},
         is_probe,
@@ -107,9 +106,9 @@ outflows as (
             'outflow', 'partition by ' ~ subject ~ ' ' ~ in_time ~ ' ' ~ so_far
         ) }} as outflow
     from timeline
-),
+{% endcall %},
 
-forwarded as (
+{% call step('forwarded') %}
     select
         moves.ledger,
         moves.account,
@@ -148,9 +147,9 @@ forwarded as (
             and at_end.is_probe = 1
     where
         (at_end.outflow - at_start.outflow) * 100 >= moves.amount * parameters.forwarded_percent
-),
+{% endcall %},
 
-passes as (
+{% call step('passes', keep=true) %}
     select forwarded.*
     from forwarded
     inner join emptied
@@ -160,7 +159,7 @@ passes as (
             and forwarded.version = emptied.version
             and forwarded.seq = emptied.seq
             and forwarded.entry_no = emptied.entry_no
-),
+{% endcall %},
 
 -- Times are days: several inflows of one day that leave together are one time.
 pass_days as (

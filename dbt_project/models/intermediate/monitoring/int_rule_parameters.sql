@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 -- Parameters as each ledger has them: its own set where there is one, else everybody's (`*`).
 with hashed as (
     select

@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 {% set subject = 'ledger, person, currency, version' %}
 with parameters as (
     {{ rule_parameters('structuring', ['threshold', 'floor', 'min_count', 'window_days']) }}

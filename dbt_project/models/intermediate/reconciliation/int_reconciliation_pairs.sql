@@ -6,7 +6,8 @@
 {% set partners = 'statement_account, currency, bank_side' %}
 {% set line_order = 'value_date, statement_date, statement, line_no' %}
 {% set entry_order = 'effective_date, seq, entry_no' %}
-with accounts as (
+with
+{% call step('accounts') %}
     select
         statement_account,
         ledger,
@@ -14,9 +15,9 @@ with accounts as (
         calendar
     from {{ ref('int_statement_accounts') }}
     where purpose in ('fbo', 'operating')
-),
+{% endcall %},
 
-lines_0 as (
+{% call step('lines_0', keep=true) %}
     select
         lines.statement_account,
         lines.statement,
@@ -38,9 +39,9 @@ lines_0 as (
         on lines.statement_account = accounts.statement_account
     left join {{ ref('int_banking_days') }} as days
         on accounts.calendar = days.calendar and lines.value_date = days.day
-),
+{% endcall %},
 
-entries_0 as (
+{% call step('entries_0', keep=true) %}
     select
         accounts.statement_account,
         entries.ledger,
@@ -57,7 +58,7 @@ entries_0 as (
         on entries.ledger = accounts.ledger and entries.account = accounts.account
     left join {{ ref('int_banking_days') }} as days
         on accounts.calendar = days.calendar and entries.effective_date = days.day
-),
+{% endcall %},
 
 {# name, the columns that must agree, and what else must hold of lines and of entries #}
 {% set steps = [
@@ -77,7 +78,7 @@ entries_0 as (
 {% for method, columns, line_condition, entry_condition, days_apart in steps %}
     {% set before, here = loop.index0, loop.index %}
     {% set keys = partners ~ ', ' ~ columns | join(', ') %}
-    pairs_{{ here }} as (
+    {% call step('pairs_' ~ here, keep=true) %}
         select
             entries.statement_account,
             entries.ledger,
@@ -113,9 +114,9 @@ entries_0 as (
                     and lines.{{ column }} = entries.{{ column }}
                     {%- if column == 'banking_day_no' %} + ({{ days_apart }}){% endif %}
                 {% endfor %}
-    ),
+    {% endcall %},
 
-    lines_{{ here }} as (
+    {% call step('lines_' ~ here) %}
         select lines_{{ before }}.*
         from lines_{{ before }}
         left join pairs_{{ here }} as pairs
@@ -124,9 +125,9 @@ entries_0 as (
                 and lines_{{ before }}.statement = pairs.statement
                 and lines_{{ before }}.line_no = pairs.line_no
         where pairs.seq is null
-    ),
+    {% endcall %},
 
-    entries_{{ here }} as (
+    {% call step('entries_' ~ here) %}
         select entries_{{ before }}.*
         from entries_{{ before }}
         left join pairs_{{ here }} as pairs
@@ -136,7 +137,7 @@ entries_0 as (
                 and entries_{{ before }}.seq = pairs.seq
                 and entries_{{ before }}.entry_no = pairs.entry_no
         where pairs.seq is null
-    ){{ ',' if not loop.last }}
+    {% endcall %}{{ ',' if not loop.last }}
 {% endfor %}
 
 {% for step in steps %}
