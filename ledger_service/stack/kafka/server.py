@@ -22,6 +22,8 @@ from ledger_service.stack.errors import StackError
 BROKER, ADMIN, PROBE = "broker", "admin", "probe"
 """Known at the brokers' own port: the brokers and `ADMIN` may all, `PROBE` nothing."""
 _HERE = Path(__file__).parent
+POM = _HERE / "pom.xml"
+"""Kafka's jars."""
 OLDEST_JAVA = 17
 INSTALL_JAVA = "apt-get install default-jre-headless"
 INSTALL_MAVEN = "apt-get install maven"
@@ -47,19 +49,19 @@ def java() -> str:
     return found
 
 
-def _version() -> str:
-    return hashlib.sha256((_HERE / "pom.xml").read_bytes()).hexdigest()
+def _version(pom: Path) -> str:
+    return hashlib.sha256(pom.read_bytes()).hexdigest()
 
 
-def _have_jars(lib: Path) -> bool:
+def _have_jars(lib: Path, pom: Path) -> bool:
     """Whether all jars of this version of the pom are in `lib`: the mark is written last."""
     mark = lib / "pom.sha256"
-    return mark.exists() and mark.read_text() == _version()
+    return mark.exists() and mark.read_text() == _version(pom)
 
 
-def maven(lib: Path) -> str | None:
+def maven(lib: Path, pom: Path = POM) -> str | None:
     """The Maven to bring jars with; None where `lib` has them already. Errors: `no_maven`."""
-    if _have_jars(lib):
+    if _have_jars(lib, pom):
         return None
     found = shutil.which("mvn")
     if found is None:
@@ -67,34 +69,34 @@ def maven(lib: Path) -> str | None:
     return found
 
 
-def fetch_jars(lib: Path) -> None:
-    """Bring Kafka's jars into `lib` by Maven, once per version of the pom; one caller at a time.
+def fetch_jars(lib: Path, pom: Path = POM) -> None:
+    """Bring what a pom names into `lib` by Maven, once per version of the pom; one caller at a time.
 
     Errors: `no_maven`, `maven_failed`.
     """
-    if _have_jars(lib):
+    if _have_jars(lib, pom):
         return
     lib.parent.mkdir(parents=True, exist_ok=True)
     with lib.with_name("lib.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if bringer := maven(lib):
-            _bring(bringer, lib)
+        if bringer := maven(lib, pom):
+            _bring(bringer, lib, pom)
 
 
-def _bring(bringer: str, lib: Path) -> None:
+def _bring(bringer: str, lib: Path, pom: Path) -> None:
     shutil.rmtree(lib, ignore_errors=True)
     lib.mkdir()
     done = subprocess.run(
         [
-            bringer, "-q", "-B", "-f", str(_HERE / "pom.xml"), "dependency:copy-dependencies",
+            bringer, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies",
             f"-DoutputDirectory={lib}",
         ],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
-        raise StackError("maven_failed", f"Maven could not bring Kafka's jars; try again:\n{tail}")
-    write_atomically(lib / "pom.sha256", _version().encode())
+        raise StackError("maven_failed", f"Maven could not bring the jars; try again:\n{tail}")
+    write_atomically(lib / "pom.sha256", _version(pom).encode())
 
 
 @dataclasses.dataclass(frozen=True)
