@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DISTRIBUTED := $(VENV)/.distributed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without bytecode every process would compile anew all that it imports: a minute for the whole house.
 unexport PYTHONDONTWRITEBYTECODE
@@ -12,7 +13,7 @@ export DO_NOT_TRACK := 1
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 
-.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history test-poison test-cluster foreign soak-ledger soak-controls soak-standby chaos-pipeline chaos-controls check lint types imports sql format bench-ledger bench-ledger-aged bench-pipeline bench-demo lock docs contract pictures clean
+.PHONY: help install prerequisites demo demo-kill demo-tamper up down test test-history test-poison test-cluster distributed test-distributed foreign soak-ledger soak-controls soak-standby chaos-pipeline chaos-controls check lint types imports sql format bench-ledger bench-ledger-aged bench-pipeline bench-demo lock docs contract pictures clean
 
 help:  ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -36,6 +37,12 @@ $(INSTALLED): requirements.lock requirements-installer.lock pyproject.toml $(wil
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+distributed: $(DISTRIBUTED)  ## Add Spark to the environment (half a gigabyte)
+
+$(DISTRIBUTED): requirements-distributed.lock $(INSTALLED)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-distributed.lock
 	@touch $@
 
 demo: install  ## Take a quarter of bank traffic through every room; stays up (DEMO_EXIT=1: play the acts and stop)
@@ -115,6 +122,9 @@ chaos-controls: install  ## Break the stream on purpose in seven ways; the soak 
 test-cluster: install  ## Three Kafka brokers over TLS; one, then two are killed while the relay publishes (minutes)
 	@pytest -q --timeout 1800 tests/soak/kafka_cluster.py
 
+test-distributed: distributed  ## The marts on DuckDB and on a Spark cluster, equal after three builds (EVENTS=n; minutes)
+	@EVENTS=$(or $(EVENTS),2000) pytest -q -s --timeout 3600 tests/distributed/parity.py
+
 PROMOTIONS ?= 4
 soak-standby: install  ## Kill the primary under load and promote its synchronous standby (PROMOTIONS=4, SEED=n)
 	@python -m tests.soak.standby --promotions $(PROMOTIONS) $(if $(SEED),--seed $(SEED))
@@ -122,8 +132,9 @@ soak-standby: install  ## Kill the primary under load and promote its synchronou
 pictures: install  ## Take the README's pictures from the demo that is up
 	@python -m tests.end_to_end.pictures
 
-lock: install  ## Resolve the dependencies anew into requirements.lock
+lock: install  ## Resolve the dependencies anew into the lock files
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements.lock
+	@uv pip compile pyproject.toml --extra distributed --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements-distributed.lock
 
 docs: install  ## Build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict --site-dir build/docs

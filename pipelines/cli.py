@@ -134,6 +134,25 @@ def _write_reports(flow: Flow) -> int:
     return written
 
 
+@pipeline.command("spark")
+@click.option("--full-refresh", is_flag=True, help="Build all marts anew.")
+@click.option("--test/--no-test", default=True, help="Run dbt's tests of the data, too.")
+def build_on_spark(full_refresh: bool, test: bool) -> None:
+    """Bring the marts on a Spark cluster up to the landing."""
+    from pipelines.warehouse.dbt import DbtError
+    from pipelines.warehouse.spark import SparkMarts
+
+    try:
+        marts = SparkMarts(Places.from_settings())
+        built = marts.build(full_refresh=full_refresh)
+        if test:
+            marts.test()
+    except DbtError as failure:
+        raise click.ClickException(str(failure)) from None
+    as_of = ", ".join(f"{source} {seq}" for source, seq in built.items())
+    click.echo(f"The marts on Spark are built as of {as_of}.")
+
+
 @pipeline.command("docs")
 def write_docs() -> None:
     """Write dbt's documentation as a page beside each snapshot."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
+DUCKDB, SPARK = "duckdb", "spark"
+"""Targets of the project's profile."""
 UNCHANGING = ("--exclude", "config.materialized:view", "tag:steady")
 """What a run on a warehouse that was built before leaves out: views show what is new by themselves,
 and steady tables hold no facts."""
@@ -49,11 +51,11 @@ def variables() -> dict[str, str]:
     return {"build_at": now, "code_version": code_version()}
 
 
-def arguments(places: Places) -> list[str]:
+def arguments(places: Places, target: str = DUCKDB) -> list[str]:
     """Where the project is and where dbt writes: nothing inside the project's own folder."""
-    folder = places.warehouse / "dbt"
+    folder = places.warehouse / ("dbt" if target == DUCKDB else f"dbt-{target}")
     return [
-        "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT),
+        "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target", target,
         "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"),
     ]  # fmt: skip
 
@@ -61,8 +63,9 @@ def arguments(places: Places) -> list[str]:
 class Dbt:
     """The project in this process; the caller holds the lock and has closed the file."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, target: str = DUCKDB) -> None:
         self._places = places
+        self._target = target
         self._manifest: Manifest | None = None
         self._prepared = False
         """Whether seeds and views are in the warehouse as this project has them."""
@@ -83,6 +86,10 @@ class Dbt:
         refresh = ["--full-refresh"] if full_refresh else []
         self._invoke(["run", *run, *refresh, *(UNCHANGING if self._prepared else ())])
         self._prepared = True
+
+    def operate(self, macro: str, **values: Any) -> None:
+        """Call a macro by itself. Errors: `DbtError`."""
+        self._invoke(["run-operation", macro, "--args", json.dumps(values)])
 
     def forget_warehouse(self) -> None:
         """The warehouse was dropped: seeds and views are to be made again."""
@@ -128,7 +135,9 @@ class Dbt:
         runner = dbtRunner(manifest=self._manifest)
         # A run's artefacts, which nobody reads, take time as the log of statements does.
         written = [] if command[0] in ("parse", "docs") else ["--no-write-json"]
-        outcome = runner.invoke([*command, *QUIET, *written, *arguments(self._places)])
+        outcome = runner.invoke(
+            [*command, *QUIET, *written, *arguments(self._places, self._target)]
+        )
         if outcome.exception is not None:
             raise DbtError(f"dbt {command[0]}: {outcome.exception}") from outcome.exception
         if not outcome.success:

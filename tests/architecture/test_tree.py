@@ -39,7 +39,7 @@ def test_top_level_holds_only_the_rooms() -> None:
     allowed = {
         *ROOMS, "dbt_project", "tests", "docs", ".ci", "pyproject.toml", "workspace.yaml", "README.md",
         "Makefile", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", ".gitignore", "requirements.lock",
-        "requirements-installer.lock", "mkdocs.yml",
+        "requirements-installer.lock", "requirements-distributed.lock", "mkdocs.yml",
     }  # fmt: skip
     assert {path.relative_to(ROOT).parts[0] for path in tracked()} <= allowed
 
@@ -93,7 +93,11 @@ def test_nothing_knows_this_machine() -> None:
 
 
 def test_lock_files_hold_names_versions_and_hashes_only() -> None:
-    for name in ("requirements.lock", "requirements-installer.lock"):
+    for name in (
+        "requirements.lock",
+        "requirements-installer.lock",
+        "requirements-distributed.lock",
+    ):
         for line in (ROOT / name).read_text().splitlines():
             assert re.fullmatch(
                 r"[\w.\[\],-]+==[\w.!+-]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?", line
