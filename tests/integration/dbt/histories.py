@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from collections import defaultdict
 
 from ledger_service.contract.events import Entry
 from ledger_service.domain import legs
-from tests.integration.dbt.warehouse import Facts, Leg
+from tests.integration.dbt.warehouse import Facts, Leg, Row
 
 START = dt.date(2026, 3, 2)
 """A Monday."""
@@ -298,6 +299,28 @@ def asked() -> Facts:
     for row in facts.rows["transactions"][::7]:
         row["recorded_at"] = row["effective_at"] + dt.timedelta(days=row["seq"] % 5, hours=2)
     return facts
+
+
+def slices(parts: list[Facts], count: int) -> list[dict[str, list[Row]]]:
+    """The facts in the order of their sequences, in pieces; the statements of every other
+    ledger, and the registration of what they are about, lag behind by a piece, the others by half.
+
+    Within a piece rows are shuffled and some stand twice.
+    """
+    dice = random.Random(1)
+    pieces: list[dict[str, list[Row]]] = [defaultdict(list) for _ in range(count)]
+    for number, part in enumerate(parts):
+        for table, rows in part.rows.items():
+            for row in rows:
+                behind = 2 - number % 2 if "stream" in row else 0
+                last = part.stream_seq if behind else part.seq
+                halves = 2 * row["seq"] * count // (last + 1)
+                place = min((halves + behind) // 2, count - 1)
+                pieces[place][table] += [row] * dice.choice([1, 1, 1, 2])
+    for piece in pieces:
+        for rows in piece.values():
+            dice.shuffle(rows)
+    return pieces
 
 
 RANDOM = [random_history(f"random_{seed}", seed) for seed in range(12)]

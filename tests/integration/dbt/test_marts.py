@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import random
 from collections import defaultdict
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ledger_service.domain.calendar import is_banking_day
 from pipelines.checks.identities import check_identities
 from tests.integration.dbt import histories, oracles
 from tests.integration.dbt.histories import ALL, HELD, RANDOM
-from tests.integration.dbt.warehouse import Facts, Row, Warehouse, merged
+from tests.integration.dbt.warehouse import Warehouse, merged
 
 MARTS = (
     "accounts", "transactions", "entries", "account_balances_daily", "account_balances_current",
@@ -30,35 +29,13 @@ KEPT = ("intermediate.int_bank_entries", "intermediate.int_monitored_entries")
 LAST = histories.at(8).date()
 
 
-def _slices(parts: list[Facts], count: int) -> list[dict[str, list[Row]]]:
-    """The facts in the order of their sequences, in pieces; the statements of every other
-    ledger, and the registration of what they are about, lag behind by a piece, the others by half.
-
-    Within a piece rows are shuffled and some stand twice.
-    """
-    dice = random.Random(1)
-    pieces: list[dict[str, list[Row]]] = [defaultdict(list) for _ in range(count)]
-    for number, part in enumerate(parts):
-        for table, rows in part.rows.items():
-            for row in rows:
-                behind = 2 - number % 2 if "stream" in row else 0
-                last = part.stream_seq if behind else part.seq
-                halves = 2 * row["seq"] * count // (last + 1)
-                place = min((halves + behind) // 2, count - 1)
-                pieces[place][table] += [row] * dice.choice([1, 1, 1, 2])
-    for piece in pieces:
-        for rows in piece.values():
-            dice.shuffle(rows)
-    return pieces
-
-
 def test_tests_of_the_project_hold(built: Warehouse) -> None:
     built.dbt("test")
 
 
 def test_increments_equal_a_full_build(built: Warehouse, tmp_path: Path) -> None:
     grown = Warehouse(tmp_path)
-    for piece in _slices(ALL, count=2):
+    for piece in histories.slices(ALL, count=2):
         grown.build(piece)
     tables = [*(f"marts.{mart}" for mart in MARTS), *KEPT]
     different = [table for table in tables if built.table(table) != grown.table(table)]

@@ -209,6 +209,17 @@ def merged(parts: list[Facts]) -> dict[str, list[Row]]:
     return {table: [row for part in parts for row in part.rows[table]] for table in LANDING}
 
 
+def make_typed(connection: duckdb.DuckDBPyConnection, table: str, rows: list[Row]) -> None:
+    """Make `typed`, a table of these rows with the columns and types of a table of the landing."""
+    connection.execute(f"create or replace temp table typed ({LANDING[table]})")
+    names = connection.execute("select column_name from (describe typed)").fetchall()
+    if rows:
+        arrow = pa.table({name: [row.get(name) for row in rows] for (name,) in names})
+        connection.register("arrived", arrow)
+        picked = ", ".join("map()" if name == "metadata" else name for (name,) in names)
+        connection.execute(f"insert into typed select {picked} from arrived")
+
+
 @functools.cache
 def _parsed(stem: str) -> Manifest:
     """The project, parsed once a process (`stem` names the database in it)."""
@@ -250,26 +261,13 @@ class Warehouse:
             for table in LANDING:
                 folder = self.landing / table
                 folder.mkdir(parents=True, exist_ok=True)
-                self._write(connection, table, rows.get(table, []), folder)
+                number = len(list(folder.iterdir()))
+                make_typed(connection, table, rows.get(table, []))
+                connection.execute(f"copy typed to '{folder}/{number:06}.parquet'")
                 connection.execute(
                     f"create or replace view landing.{table} as"
                     f" select * from read_parquet('{folder}/*.parquet')"
                 )
-
-    @staticmethod
-    def _write(
-        connection: duckdb.DuckDBPyConnection, table: str, rows: list[Row], folder: Path
-    ) -> None:
-        columns = LANDING[table]
-        connection.execute(f"create or replace temp table typed ({columns})")
-        names = connection.execute("select column_name from (describe typed)").fetchall()
-        arrow = pa.table({name: [row.get(name) for row in rows] for (name,) in names})
-        if rows:
-            connection.register("arrived", arrow)
-            picked = ", ".join("map()" if name == "metadata" else name for (name,) in names)
-            connection.execute(f"insert into typed select {picked} from arrived")
-        number = len(list(folder.iterdir()))
-        connection.execute(f"copy typed to '{folder}/{number:06}.parquet'")
 
     def dbt(self, command: str, *arguments: str) -> None:
         """Run a dbt command; every error stops the test with its text."""
