@@ -77,6 +77,16 @@ def convert(landing: Landing) -> None:
     converter.close()
 
 
+def test_what_a_killed_process_had_in_hand_goes_with_the_next_commit(tmp_path):
+    landing = Landing.at(str(tmp_path / "landing"), tmp_path / "cache")
+    landing.hold()
+    draft = tmp_path / "landing" / ".manifest.json.0a1b2c3d"
+    draft.write_bytes(b"half a manifest")
+    landing.hold()
+    assert not draft.exists()
+    assert landing.read().version == 2
+
+
 def test_a_file_is_written_once_and_the_manifest_only_replaced_by_who_has_seen_it(place, tmp_path):
     store = store_at(place, tmp_path / "cache")
 
