@@ -54,7 +54,7 @@ class Cluster:
             child
             for worker in self.workers
             for child in psutil.Process(worker.pid).children(recursive=True)
-            if any("CoarseGrainedExecutorBackend" in part for part in child.cmdline())
+            if child.name() == "java"
         ]
 
 
