@@ -10,7 +10,7 @@ import importlib.util
 import json
 from collections.abc import Sequence
 
-import sqlglot
+from sqlglot import exp
 
 from ledger_service.contract.snapshots import write_atomically
 from pipelines.ingestion.manifest import Landing
@@ -30,7 +30,7 @@ def shown(table: Table, folder: str, files: Sequence[str]) -> dict[str, str]:
 
 
 def _type(kind: str) -> str:
-    return sqlglot.exp.DataType.build(kind, dialect="duckdb").sql("spark")
+    return exp.DataType.build(kind, dialect="duckdb").sql("spark")
 
 
 class SparkMarts:
