@@ -32,7 +32,6 @@ from tests.integration.dbt.warehouse import make_typed
 
 EVENTS = int(os.environ.get("EVENTS", "2000"))
 BUILDS = 3
-SOURCE = "histories"
 
 
 class House:
@@ -58,8 +57,6 @@ class House:
     def land(self, piece: int) -> None:
         """Land a piece of every history, and name its files in the manifest."""
         manifest = self.landing.read()
-        source = manifest.sources.get(SOURCE, LandedSource(topic="", topic_id=""))
-        typed = dict(source.typed)
         for table in TABLES:
             make_typed(self._writer, table.name, self._pieces[piece][table.name])
             if table.name in generated.TABLES:
@@ -67,11 +64,21 @@ class House:
                     "insert into typed by name select * exclude (piece) "
                     f"from generated.{table.name} where piece = {piece}"
                 )
-            path = source.path(f"typed/{table.name}/{SOURCE}", piece, piece)
-            self.landing.add(path, lambda file: write_parquet(self._writer, "from typed", file))
-            typed[table.name] = [*typed.get(table.name, []), DataFile(path, piece, piece, rows=0)]
-        landed = LandedSource(topic="", topic_id="", typed=typed, typed_seq=piece)
-        self.landing.commit(manifest.with_source(SOURCE, landed))
+            column = table.columns[0][0]
+            names = self._writer.execute(f"select distinct {column} from typed order by 1")
+            for (name,) in names.fetchall():
+                # Each in files of its own: the landing's views say by the source whose rows they are.
+                source = manifest.sources.get(name, LandedSource(topic="", topic_id=""))
+                path = source.path(f"typed/{table.name}/{name}", piece, piece)
+                rows = f"from typed where {column} = '{name}'"
+                self.landing.add(
+                    path, lambda file, rows=rows: write_parquet(self._writer, rows, file)
+                )
+                files = [*source.typed.get(table.name, []), DataFile(path, piece, piece, rows=0)]
+                typed = {**source.typed, table.name: files}
+                landed = LandedSource(topic="", topic_id="", typed=typed, typed_seq=piece)
+                manifest = manifest.with_source(name, landed)
+        self.landing.commit(manifest)
 
     def build_on_duckdb(self) -> None:
         """As the pipelines do."""
