@@ -24,6 +24,7 @@ from ledger_service.engine.sources import (
     Source,
     StoredEvent,
     read_events,
+    read_head,
 )
 from ledger_service.engine.topic_settings import KAFKA_WAIT_S, ensure_topic
 
@@ -147,18 +148,19 @@ class Publisher:
         """
         if self._connection is None or self._producer is None:
             raise RuntimeError("open the publisher first")
-        left = BATCH_EVENTS if self._last is None else self._last - self.position
-        events = read_events(self._connection, self.source, self.position, min(left, BATCH_EVENTS))
-        if not events:
+        head = read_head(self._connection, self.source) if self._last is None else self._last
+        until = min(head, self.position + BATCH_EVENTS)
+        if until <= self.position:
             return 0
-        if events[-1].seq - self.position != len(events):
+        events = read_events(self._connection, self.source, self.position, until)
+        if len(events) != until - self.position:
             raise RelayError(
                 "journal_gap",
                 f"{self.source.name} lacks events between seq {self.position} and "
-                f"{events[-1].seq}. Nothing may be deleted there: run tally verify.",
+                f"{until}. Nothing may be deleted there: run tally verify.",
             )
         self._send(self._producer, events)
-        self.position = events[-1].seq
+        self.position = until
         return len(events)
 
     def close(self) -> None:
@@ -207,8 +209,8 @@ class Publisher:
         if last is None:
             return self._first - 1
         seq = record_seq(last)
-        stored = read_events(connection, self.source, seq - 1, 1)
-        if not stored or stored[0].seq != seq:
+        stored = read_events(connection, self.source, seq - 1, seq)
+        if not stored:
             raise RelayError(
                 "journal_behind_kafka",
                 f"Kafka holds {self.source.name} up to seq {seq}, the journal does not: it was "

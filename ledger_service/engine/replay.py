@@ -17,6 +17,7 @@ from ledger_service.contract import topics
 from ledger_service.contract.brokers import Brokers, refusal
 from ledger_service.engine.relay import Publisher, record_seq
 from ledger_service.engine.sources import (
+    BATCH_EVENTS,
     RelayError,
     Source,
     StoredEvent,
@@ -111,9 +112,9 @@ def _events(
     connection: psycopg.Connection, source: Source, first: int, last: int
 ) -> Iterator[StoredEvent]:
     after = first - 1
-    while after < last and (page := read_events(connection, source, after)):
-        yield from (event for event in page if event.seq <= last)
-        after = page[-1].seq
+    while after < last:
+        yield from read_events(connection, source, after, min(last, after + BATCH_EVENTS))
+        after += BATCH_EVENTS
 
 
 def _compare(brokers: Brokers, topic: str, events: Iterator[StoredEvent]) -> None:

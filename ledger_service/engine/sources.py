@@ -63,14 +63,18 @@ class Source:
         return topics.RELAY_TRANSACTIONS + self.topic
 
 
+# Both ends are named: with a limit alone, a planner without statistics (a journal that was just filled)
+# sorts all that follows for each page.
 _JOURNAL_PAGE = """
     select seq, event_type, ledger, recorded_at, bytes from ledger.journal
-    where ledger = %s and seq > %s order by seq limit %s
+    where ledger = %s and seq > %s and seq <= %s order by seq
 """
 _STREAM_PAGE = """
     select seq, event_type, subject, recorded_at, bytes from stream.event
-    where stream = %s and seq > %s order by seq limit %s
+    where stream = %s and seq > %s and seq <= %s order by seq
 """
+_JOURNAL_HEAD = "select seq from ledger.head where ledger = %s"
+_STREAM_HEAD = "select seq from stream.head where stream = %s"
 _HEADS = """
     select 'journal', ledger, seq from ledger.head
     union all
@@ -83,13 +87,20 @@ def read_heads(connection: psycopg.Connection) -> dict[Source, int]:
     return {Source(name, kind): seq for kind, name, seq in connection.execute(_HEADS)}
 
 
+def read_head(connection: psycopg.Connection, source: Source) -> int:
+    """The newest committed `seq` of one source; 0 before its first event."""
+    question = _JOURNAL_HEAD if source.kind == "journal" else _STREAM_HEAD
+    found = connection.execute(question, (source.name,)).fetchone()
+    return found[0] if found else 0
+
+
 def read_events(
-    connection: psycopg.Connection, source: Source, after: int, limit: int = BATCH_EVENTS
+    connection: psycopg.Connection, source: Source, after: int, until: int
 ) -> list[StoredEvent]:
-    """Up to `limit` events behind `after`, in order."""
+    """The events behind `after` up to `until`, in order, without any that is missing."""
     page = _JOURNAL_PAGE if source.kind == "journal" else _STREAM_PAGE
-    rows = connection.execute(page, (source.name, after, limit), binary=True)
-    return [StoredEvent(*row) for row in rows]
+    rows = connection.execute(page, (source.name, after, until), binary=True)
+    return list(map(StoredEvent._make, rows.fetchall()))
 
 
 def store_positions(connection: psycopg.Connection, positions: dict[Source, int]) -> None:

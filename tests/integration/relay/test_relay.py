@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import signal
 import time
 
@@ -16,9 +17,9 @@ from ledger_service.contract import topics
 from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.events import encode
 from ledger_service.engine import relay as relay_module
-from ledger_service.engine import topic_settings
+from ledger_service.engine import sources, topic_settings
 from ledger_service.engine.relay import Publisher, last_committed
-from ledger_service.engine.sources import RelayError, Source
+from ledger_service.engine.sources import BATCH_EVENTS, RelayError, Source
 from ledger_service.engine.topic_settings import ensure_topic
 from tests import ledger_events
 
@@ -148,6 +149,37 @@ def test_a_journal_that_disagrees_with_kafka_stops_its_source(
     with pytest.raises(RelayError) as caught:
         one.open()
     assert caught.value.code == alarm
+
+
+@pytest.mark.parametrize("lost", ["seq = 7", "seq > 3", f"seq <= {BATCH_EVENTS + 1}"])
+def test_what_the_journal_lacks_is_never_passed_over(
+    ledger_database, kafka, ledger, publisher, lost
+):
+    """Also a page of which nothing is left: to find nothing is not to be at the end."""
+    events = ledger_events.history(ledger, BATCH_EVENTS + 10 if "<=" in lost else 20)
+    ledger_events.store_journal(ledger_database.owner_url, events)
+    one = publisher()
+    one.open()
+    with psycopg.connect(ledger_database.owner_url) as connection:
+        connection.execute("alter table ledger.journal disable trigger user")
+        connection.execute("delete from ledger.journal where ledger = %s and " + lost, [ledger])
+    with pytest.raises(RelayError) as caught:
+        one.publish()
+    assert caught.value.code == "journal_gap"
+    assert read_topic(kafka.admin, one.source.topic) == []
+
+
+def test_a_page_is_read_in_order_by_the_key_without_statistics(ledger_database, ledger):
+    """A journal that was just filled, before anything counted its rows: no page sorts what follows it."""
+    ledger_events.store_journal(ledger_database.owner_url, ledger_events.history(ledger, 3_000))
+    with psycopg.connect(ledger_database.owner_url) as connection:
+        plan = "\n".join(
+            line for (line,) in connection.execute(
+                "explain (analyze, timing off, summary off) " + sources._JOURNAL_PAGE, [ledger, 10, 20]
+            )
+        )  # fmt: skip
+    read = [int(rows) for rows in re.findall(r"rows=(\d+)(?:\.00)? loops=1", plan)]
+    assert max(read) == 10, plan
 
 
 def test_a_stopped_source_does_not_stop_the_others(ledger_database, kafka, ledger, relay):
