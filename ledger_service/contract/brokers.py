@@ -90,6 +90,8 @@ class Brokers:
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
+            # By default a full queue rests a second, in which its reader has long emptied it.
+            "fetch.queue.backoff.ms": 10,
         }
 
 

@@ -7,7 +7,7 @@ readers keep their position (offsets have holes, and restart with a new topic).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 RESERVED = "tallystick."
 """Where topics begin that only the relay may write to."""
@@ -59,3 +59,31 @@ def seq_of(headers: Mapping[str, object]) -> int | None:
     """The `seq` that a record's headers state; None where they state none, or one beyond 64 bits."""
     text = headers.get("ts_seq")
     return int(text) if isinstance(text, bytes) and text.isdigit() and len(text) < 19 else None
+
+
+def stated(
+    headers: Sequence[tuple[str, str | bytes | None]],
+) -> tuple[int | None, bytes, bytes]:
+    """`seq_of` a record's headers, their type and their time; empty where they state none.
+
+    They stand where `headers` puts them, and a reader of millions of records looks there first: a
+    dictionary of each would take as long as all the rest.
+    """
+    if len(headers) == 8:
+        (type_name, kind), (time_name, time), (seq_name, seq) = headers[2], headers[4], headers[7]
+        if (
+            (type_name, time_name, seq_name) == ("ce_type", "ce_time", "ts_seq")
+            and isinstance(kind, bytes)
+            and isinstance(time, bytes)
+            and isinstance(seq, bytes)
+            and seq.isdigit()
+            and len(seq) < 19
+        ):
+            return int(seq), kind, time
+    named = dict(headers)
+    kind, time = named.get("ce_type"), named.get("ce_time")
+    return (
+        seq_of(named),
+        kind if isinstance(kind, bytes) else b"",
+        time if isinstance(time, bytes) else b"",
+    )

@@ -7,8 +7,10 @@ that no manifest names: the same events land again as the same file, or it is re
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import pyarrow as pa
@@ -43,13 +45,46 @@ class Step:
 
 @dataclasses.dataclass
 class _Batch:
+    """What one step lands of one source."""
+
+    topic: str
+    expected: int
+    """`seq` of the next event."""
+    may_skip: bool
+    """Whether older versions of a subject may have been removed before it."""
     seqs: list[int] = dataclasses.field(default_factory=list)
-    types: list[str] = dataclasses.field(default_factory=list)
-    times: list[str] = dataclasses.field(default_factory=list)
+    types: list[bytes] = dataclasses.field(default_factory=list)
+    times: list[bytes] = dataclasses.field(default_factory=list)
     contents: list[bytes] = dataclasses.field(default_factory=list)
     foreign: list[quarantine.Poison] = dataclasses.field(default_factory=list)
     next_offset: int = 0
+    """0 before the first record."""
     gap: str | None = None
+
+    def take(self, records: Sequence[Message]) -> None:
+        """Skip repeats, keep what continues the sequence, stop at a gap for good."""
+        if self.gap:
+            return
+        for record in records:
+            headers = record.headers() or ()
+            seq, kind, time = topics.stated(headers)  # type: ignore[arg-type] - a list, once it is read
+            if seq is None:
+                reason = "the record has no ts_seq header: the relay did not write it"
+                at = record.offset() or 0
+                self.foreign.append(quarantine.Poison(0, "no_seq", reason, offset=at))
+            elif seq >= self.expected:
+                if seq > self.expected and not self.may_skip:
+                    self.gap = (
+                        f"seq {self.expected} is missing in {self.topic}: the next there is {seq}"
+                    )
+                    self.next_offset = record.offset() or 0
+                    return
+                self.seqs.append(seq)
+                self.types.append(kind)
+                self.times.append(time)
+                self.contents.append(record.value() or b"")
+                self.expected = seq + 1
+        self.next_offset = (records[-1].offset() or 0) + 1
 
 
 def land(
@@ -90,15 +125,19 @@ def _land_what_is_new(
     limit: int,
 ) -> tuple[Step, LandingManifest]:
     step = Step(refused=_lost(manifest, reader))
-    for topic, records in reader.read(limit, seconds).items():
-        name = source_of(topic)
-        if name is None:
-            continue
-        source = manifest.sources[name]
-        batch = _sort_out(name, source, records)
-        source = msgspec.structs.replace(
-            source, next_offset=batch.next_offset or source.next_offset
-        )
+    batches: dict[str, _Batch] = {}
+    with _no_collection():
+        for page in reader.read(limit, seconds):
+            for topic, records in page.items():
+                name = source_of(topic)
+                if name is None:
+                    continue
+                if name not in batches:
+                    seq = manifest.sources[name].seq
+                    batches[name] = _Batch(topic, seq + 1, name in topics.COMPACTED_STREAMS)
+                batches[name].take(records)
+    for name, batch in batches.items():
+        source = msgspec.structs.replace(manifest.sources[name], next_offset=batch.next_offset)
         if batch.seqs:
             file = _write(landing, name, source, batch)
             source = msgspec.structs.replace(source, seq=file.last_seq, raw=[*source.raw, file])
@@ -107,9 +146,21 @@ def _land_what_is_new(
             source = quarantine.add(landing, name, source, batch.foreign)
         if batch.gap:
             step.refused[name] = batch.gap
-            reader.leave(topic)
+            reader.leave(batch.topic)
         manifest = manifest.with_source(name, source)
     return step, manifest
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Records and their headers are in no cycles: to look for some takes longer than to read them."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _lost(manifest: LandingManifest, reader: TopicReader) -> dict[str, str]:
@@ -135,39 +186,18 @@ def _with_topics(manifest: LandingManifest, found: dict[str, str]) -> LandingMan
     return manifest
 
 
-def _sort_out(name: str, source: LandedSource, records: Sequence[Message]) -> _Batch:
-    """Skip repeats, keep what continues the sequence, stop at a gap."""
-    batch = _Batch()
-    expected = source.seq + 1
-    may_skip = name in topics.COMPACTED_STREAMS
-    for record in records:
-        headers = dict(record.headers() or ())
-        seq = topics.seq_of(headers)
-        content = record.value() or b""
-        offset = record.offset() or 0
-        if seq is None:
-            reason = "the record has no ts_seq header: the relay did not write it"
-            batch.foreign.append(quarantine.Poison(0, "no_seq", reason, offset=offset))
-        elif seq >= expected:
-            if seq > expected and not may_skip:
-                batch.gap = f"seq {expected} is missing in {source.topic}: the next there is {seq}"
-                break
-            batch.seqs.append(seq)
-            batch.types.append(_text(headers.get("ce_type")))
-            batch.times.append(_text(headers.get("ce_time")))
-            batch.contents.append(content)
-            expected = seq + 1
-        batch.next_offset = offset + 1
-    return batch
-
-
-def _text(header: object) -> str:
-    return header.decode("utf-8", "replace") if isinstance(header, bytes) else ""
-
-
 def _write(landing: Landing, name: str, source: LandedSource, batch: _Batch) -> DataFile:
     first, last = batch.seqs[0], batch.seqs[-1]
     path = source.path(f"raw/{name}", first, last)
-    table = pa.table([batch.seqs, batch.types, batch.times, batch.contents], schema=SCHEMA)
+    columns = [batch.seqs, _texts(batch.types), _texts(batch.times), batch.contents]
+    table = pa.table(columns, schema=SCHEMA)
     landing.add(path, lambda file: pq.write_table(table, file, compression="zstd"))
     return DataFile(path=path, first_seq=first, last_seq=last, rows=len(batch.seqs))
+
+
+def _texts(headers: list[bytes]) -> pa.Array:
+    """Headers as text, all in one go; what is no UTF-8, which the relay never writes, in its place."""
+    try:
+        return pa.array(headers, pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([header.decode("utf-8", "replace") for header in headers], pa.string())

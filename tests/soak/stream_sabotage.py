@@ -44,7 +44,7 @@ def remember_the_position(_: Any = None) -> None:
 
 def land_by_offset(_: Any = None) -> None:
     """Files and offset are two commits of the manifest, and nobody looks at `seq`."""
-    land, sort_out = raw._land_what_is_new, raw._sort_out
+    land, take = raw._land_what_is_new, raw._Batch.take
 
     def files_then_offsets(landing, manifest, reader, **how):
         step, after = land(landing, manifest, reader, **how)
@@ -55,11 +55,11 @@ def land_by_offset(_: Any = None) -> None:
         committed = landing.commit(msgspec.structs.replace(after, sources=without))
         return step, msgspec.structs.replace(after, version=committed.version)
 
-    def whatever_comes(name, source, records):
-        first = raw.topics.seq_of(dict(records[0].headers() or ()))
-        return sort_out(name, msgspec.structs.replace(source, seq=(first or 1) - 1), records)
+    def whatever_comes(batch, records):
+        batch.expected = raw.topics.stated(records[0].headers() or ())[0] or 1
+        take(batch, records)
 
-    raw._land_what_is_new, raw._sort_out = files_then_offsets, whatever_comes
+    raw._land_what_is_new, raw._Batch.take = files_then_offsets, whatever_comes
 
 
 def name_files_late(_: Any = None) -> None:

@@ -179,7 +179,9 @@ def test_many_small_files_become_one(ledger, writer, landing, land):
     events = ledger_events.history(ledger, 60)
     for number, event in enumerate(events, 1):
         manifest = landing.read()
-        batch = raw._Batch([event.seq], [event_type(event)], [""], [encode(event)])
+        batch = raw._Batch("t", number, may_skip=False)
+        batch.seqs, batch.contents = [event.seq], [encode(event)]
+        batch.types, batch.times = [event_type(event).encode()], [b""]
         source = manifest.sources.get(ledger, LandedSource(topic="t", topic_id="i"))
         file = raw._write(landing, ledger, source, batch)
         source = msgspec.structs.replace(source, seq=number, raw=[*source.raw, file])

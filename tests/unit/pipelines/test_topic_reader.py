@@ -48,20 +48,23 @@ def reader(*pages: list[Record]) -> TopicReader:
 
 def test_a_topic_that_answers_late_is_waited_for():
     pages = [[Record("a"), Record("a", end=True)], [], [], [Record("b")], [Record("b", end=True)]]
-    found = reader(*pages).read(limit=100, seconds=0)
-    assert {topic: len(records) for topic, records in found.items()} == {"a": 1, "b": 1}
+    found = list(reader(*pages).read(limit=100, seconds=0))
+    assert [(topic, len(records)) for page in found for topic, records in page.items()] == [
+        ("a", 1),
+        ("b", 1),
+    ]
 
 
 def test_ends_that_never_come_are_an_error_and_not_an_empty_landing(monkeypatch):
     monkeypatch.setattr(topic_reader, "KAFKA_WAIT_S", 0.01)
     with pytest.raises(KafkaException):
-        reader([Record("a", end=True)]).read(limit=100, seconds=0)
+        list(reader([Record("a", end=True)]).read(limit=100, seconds=0))
 
 
 def test_a_broken_partition_is_an_error():
     broken = Record("a", end=True, code=KafkaError.UNKNOWN_TOPIC_OR_PART)
     with pytest.raises(KafkaException):
-        reader([broken]).read(limit=100, seconds=0)
+        list(reader([broken]).read(limit=100, seconds=0))
 
 
 def test_a_cluster_that_stops_answering_is_an_error_of_kafka(monkeypatch):
