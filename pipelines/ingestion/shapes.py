@@ -145,13 +145,13 @@ def single_paths(event: EventType) -> list[Field]:
 def type_violation(event: EventType) -> str:
     """SQL: the code and words of the first field of wrong JSON type, or NULL.
 
-    Reads the columns `doc` (valid JSON) and `kinds` (JSON types of `single_paths`).
+    Reads the columns `doc` (valid JSON), `kinds` (JSON types of `single_paths`) and `e`.
     """
     singles = single_paths(event)
     version = 1 + next(i for i, field in enumerate(singles) if field.path == ("v",))
     whens = [
         (f"kinds[{version}] is null or kinds[{version}] <> 'UBIGINT'", "bad_field: v"),
-        (f"doc->>'$.v' <> '{SCHEMA_VERSION}'", "unknown_version: v"),
+        (f"e.v is null or e.v <> {SCHEMA_VERSION}", "unknown_version: v"),
     ]
     for number, field in enumerate(singles, 1):
         allowed = ", ".join(f"'{name}'" for name in field.json_types)
@@ -160,16 +160,35 @@ def type_violation(event: EventType) -> str:
         whens.append((f"{missing}{wrong}", f"bad_field: {field.name}"))
         if isinstance(field.kind, inspect.DictType):
             values = f"list_distinct(json_type(doc, '{field.json_path}.*'))"
-            whens.append((f"{values} not in (['VARCHAR'], [])", f"bad_field: {field.name}"))
+            some = f"kinds[{number}] = 'OBJECT' and {values} not in (['VARCHAR'], [])"
+            whens.append((some, f"bad_field: {field.name}"))
         if isinstance(field.kind, inspect.ListType):
             # No list of the contract may be empty: no currencies, no entries.
-            empty = f"json_array_length(doc, '{field.json_path}') = 0"
-            whens.append((empty, f"bad_field: {field.name}"))
-            if isinstance(_bare(field.kind.item_type), inspect.StrType):
-                values = f"list_distinct(json_type(doc, '{field.json_path}[*]'))"
-                whens.append((f"{values} <> ['VARCHAR']", f"bad_field: {field.name}"))
-    whens += [_items_violation(field) for field in fields(event) if "*" in field.path]
-    return _case(whens)
+            whens.append((f"len(e.{field.name}) = 0", f"bad_field: {field.name}"))
+    return _case([*whens, *_lists_violation(event)])
+
+
+def _lists_violation(event: EventType) -> list[tuple[str, str]]:
+    """What may be wrong inside lists, once everything around them is right.
+
+    Every look into a document reads all of it, so it is first asked whether the lists, read and
+    written again, are what stands there: then each member is there and of its type.
+    """
+    lists = [field for field in single_paths(event) if isinstance(field.kind, inspect.ListType)]
+    if not lists:
+        return []
+    same = " and ".join(
+        f"json_extract(doc, '{field.json_path}') is not distinct from to_json(e.{field.name})"
+        for field in lists
+    )
+    texts = [
+        (f"list_distinct(json_type(doc, '{field.json_path}[*]')) <> ['VARCHAR']", field.name)
+        for field in lists
+        if isinstance(field.kind, inspect.ListType)
+        and isinstance(_bare(field.kind.item_type), inspect.StrType)
+    ]
+    members = [_items_violation(field) for field in fields(event) if "*" in field.path]
+    return [(same, ""), *((wrong, f"bad_field: {name}") for wrong, name in texts), *members]
 
 
 def _items_violation(field: Field) -> tuple[str, str]:
@@ -232,4 +251,6 @@ def _wrong_values(field: Field, value: str) -> Iterator[str]:
 
 
 def _case(whens: list[tuple[str, str]]) -> str:
-    return "case " + " ".join(f"when {test} then '{words}'" for test, words in whens) + " end"
+    """SQL: the words of the first test that is true, NULL for words that are empty."""
+    found = (f"when {test} then " + (f"'{words}'" if words else "null") for test, words in whens)
+    return f"case {' '.join(found)} end"

@@ -146,28 +146,23 @@ class Converter:
 
     def _parse_type(self, number: int, event: EventType, name: str, source_field: str) -> None:
         paths = ", ".join(f"'{field.json_path}'" for field in shapes.single_paths(event))
-        self._duckdb.execute(
-            f"create or replace temp table looked_at as "
-            f"select seq, doc, kinds, {shapes.type_violation(event)} as words from ("
-            f"  select seq, doc, json_type(doc, [{paths}]) as kinds from raw"
-            f"  where type = '{_header(event)}' and seq not in (select seq from wrong)) "
-            "order by seq"
-        )
-        self._duckdb.execute(
-            "create or replace temp table read_in as "
-            f"select *, {shapes.value_violation(event, source_field)} as words from ("
-            "  select seq, kinds, from_json(doc, $shape) as e from looked_at where words is null)"
-            " order by seq",
-            {"shape": shapes.column_shape(event), "source": name},
-        )
-        self._duckdb.execute(
-            "insert into wrong select seq, words from looked_at where words is not null "
-            "union all select seq, words from read_in where words is not null"
-        )
+        types, values = shapes.type_violation(event), shapes.value_violation(event, source_field)
         self._duckdb.execute(
             f"create or replace temp table parsed_{number} as "
-            "select seq, e from read_in where words is null order by seq"
+            f"select seq, e, coalesce({types}, {values}) as words from ("
+            f"  select seq, doc, json_type(doc, [{paths}]) as kinds, from_json(doc, $shape) as e"
+            f"  from raw where type = '{_header(event)}' and seq not in (select seq from wrong))",
+            {"shape": shapes.column_shape(event), "source": name},
         )
+        found = self._duckdb.execute(
+            f"insert into wrong select seq, words from parsed_{number} where words is not null"
+        ).fetchone()
+        if found and found[0]:
+            # A filter would not do: DuckDB casts all of a vector, also what is left out of it.
+            self._duckdb.execute(
+                f"create or replace temp table parsed_{number} as "
+                f"select * from parsed_{number} where words is null"
+            )
 
     def _write_tables(
         self, name: str, source: LandedSource, first: int, last: int

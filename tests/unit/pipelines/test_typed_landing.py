@@ -15,6 +15,8 @@ import pytest
 from ledger_service.contract.events import (
     AccountChanged,
     AlertDecided,
+    HoldPlaced,
+    HoldReleased,
     JournalEvent,
     TransactionPosted,
     decode_journal,
@@ -22,7 +24,7 @@ from ledger_service.contract.events import (
     event_type,
 )
 from ledger_service.contract.rules import Applied
-from pipelines.ingestion import quarantine, raw
+from pipelines.ingestion import quarantine, raw, shapes
 from pipelines.ingestion.manifest import DataFile, LandedSource, Landing, LandingManifest
 from pipelines.ingestion.store import Disk
 from pipelines.ingestion.tables import TABLES
@@ -149,6 +151,24 @@ def test_every_event_type_lands_typed(landing, convert):
     assert [row[0] for row in rows(landing, "periods", "day::varchar, seq")] == [
         "2026-05-30", "2026-05-31", "2026-05-31", "2026-06-01",
     ]  # fmt: skip
+
+
+def test_entries_as_we_write_them_are_not_looked_at_member_by_member():
+    """Read and written again they are the same: the long way is for what is wrong, or rare."""
+    history = ledger_events.history(LEDGER, 20)
+    history += ledger_events.declarations(LEDGER, len(history) + 1)
+    history += ledger_events.holds_and_periods(LEDGER, len(history) + 1)
+    asked = {event.__class__ for event in history if hasattr(event, "entries")}
+    assert asked == {TransactionPosted, HoldPlaced, HoldReleased}
+    connection = duckdb.connect(":memory:")
+    for event in history:
+        if event.__class__ in asked:
+            (same, _), *_ = shapes._lists_violation(event.__class__)
+            found = connection.execute(
+                f"select {same} from (select doc, from_json(doc, $shape) as e from (select $doc::json as doc))",
+                {"doc": encode(event).decode(), "shape": shapes.column_shape(event.__class__)},
+            ).fetchall()
+            assert found == [(True,)], event
 
 
 def test_no_money_is_ever_a_float(landing, convert):
