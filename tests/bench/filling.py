@@ -23,7 +23,7 @@ from ledger_service.engine.deciding import Submission
 from ledger_service.engine.projector import ProjectionBehind, Projector, caught_up
 from ledger_service.engine.protocol import Committed, Verdict
 from ledger_service.engine.writer import LedgerWriter, deadline_in
-from tests.bench.load import account
+from tests.bench.load import pairs
 from tests.ledger_book import arrived
 from tests.servers import LedgerDatabase
 
@@ -50,19 +50,21 @@ def transfers(
     count: int,
     accounts: int,
     effective_at: Callable[[int], str | None] = lambda _item: None,
+    workload: str = "uniform",
 ) -> Iterator[PostTransaction]:
     """Transfers as the API makes them. `effective_at`: when each counts; None: as it is recorded."""
     choose = random.Random(0)
+    between = pairs(workload, accounts, choose)
     for item in range(count):
-        debited, credited = choose.sample(range(accounts), 2)
+        debited, credited = next(between)
         amount = str(choose.randint(1, 99_999))
         yield post_transaction(
             ledger,
             f"filling-{item}",
             kind="transfer",
             entries=[
-                Entry(account(debited), "debit", amount, "USD"),
-                Entry(account(credited), "credit", amount, "USD"),
+                Entry(debited, "debit", amount, "USD"),
+                Entry(credited, "credit", amount, "USD"),
             ],
             effective_at=effective_at(item),
             actor="bench",

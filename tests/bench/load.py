@@ -49,7 +49,7 @@ class Plan(msgspec.Struct, frozen=True):
     """Transactions in a request; 0: one, by the route for one."""
     accounts: int = 10_000
     workload: str = "uniform"
-    """uniform, zipf or hot (the bank's account is in every transaction)."""
+    """uniform, zipf, hot (the bank's account is in every transaction) or near (people pay the same few)."""
     per_s: float = 0
     """Transactions a second at most; 0: as many as it can."""
     method: str = "POST"
@@ -77,16 +77,27 @@ def account(number: int) -> str:
 HOT = "bank:fbo"
 
 
-def pairs(plan: Plan, choose: random.Random) -> Iterator[tuple[str, str]]:
+KNOWN_PAYEES = 4
+"""To whom an account pays under the workload `near`: fewer senders than make a rule look closer."""
+STRANGERS = 0.01
+"""How often it pays somebody else all the same."""
+
+
+def pairs(workload: str, accounts: int, choose: random.Random) -> Iterator[tuple[str, str]]:
     """Debited and credited account of one transaction after the other."""
     weights = None
-    if plan.workload == "zipf":
-        weights = list(itertools.accumulate(1 / rank for rank in range(1, plan.accounts + 1)))
+    if workload == "zipf":
+        weights = list(itertools.accumulate(1 / rank for rank in range(1, accounts + 1)))
     while True:
-        if plan.workload == "hot":
-            yield HOT, account(choose.randrange(plan.accounts))
+        if workload == "hot":
+            yield HOT, account(choose.randrange(accounts))
             continue
-        found = choose.choices(range(plan.accounts), cum_weights=weights, k=2)
+        if workload == "near" and choose.random() >= STRANGERS:
+            number = choose.randrange(accounts)
+            payee = (number + choose.randint(1, KNOWN_PAYEES)) % accounts
+            yield account(number), account(payee)
+            continue
+        found = choose.choices(range(accounts), cum_weights=weights, k=2)
         if found[0] != found[1]:
             yield account(found[0]), account(found[1])
 
@@ -113,7 +124,7 @@ def templates(plan: Plan) -> list[bytes]:
     if plan.do == "capture":
         return _captures(plan)
     choose = random.Random(plan.first_number)
-    accounts = pairs(plan, choose)
+    accounts = pairs(plan.workload, plan.accounts, choose)
     made: list[bytes] = []
     for _ in range(max(4, 4096 // max(1, plan.bulk))):
         if plan.method == "GET":

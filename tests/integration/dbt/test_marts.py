@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -15,7 +16,7 @@ from ledger_service.domain.calendar import is_banking_day
 from pipelines.checks.identities import check_identities
 from tests.integration.dbt import histories, oracles
 from tests.integration.dbt.histories import ALL, HELD, RANDOM
-from tests.integration.dbt.warehouse import Warehouse, merged
+from tests.integration.dbt.warehouse import Facts, Row, Warehouse, merged
 
 MARTS = (
     "accounts", "transactions", "entries", "account_balances_daily", "account_balances_current",
@@ -24,7 +25,9 @@ MARTS = (
     "ctr_candidates", "build", "hold_legs", "holds", "periods", "account_activity_monthly",
     "party_positions_daily", "fee_revenue_daily",
 )  # fmt: skip
-KEPT = ("intermediate.int_bank_entries", "intermediate.int_monitored_entries")
+KEPT = (
+    "intermediate.int_bank_entries", "intermediate.int_monitored_entries", "intermediate.int_alert_evidence",
+)  # fmt: skip
 """What increments read besides marts: equal after one step, the next one begins from the same."""
 LAST = histories.at(8).date()
 
@@ -133,6 +136,52 @@ def test_rules_find_what_loops_find(built: Warehouse, rule) -> None:
         assert found == expected, facts.ledger
         total += len(expected)
     assert total >= 5, "the histories hardly try this rule"
+
+
+def test_rules_look_only_at_those_who_moved_since(tmp_path: Path) -> None:
+    """Whom a reversal or a deposit by somebody else concerns is among them; a new parameter, all are."""
+    facts, warehouse = Facts(), Warehouse(tmp_path)
+    facts.account("bank:fbo")
+    for number in range(4):
+        facts.account(f"customer:{number}:wallet", owner=f"p{number}")
+    cash: dict[str, Any] = {"channel": "cash", "kind": "cash_deposit"}
+    day = dt.date(2026, 3, 2)
+    deposit = facts.receive(day, "customer:0:wallet", 1_000_001, conductor="p3", **cash)
+    facts.receive(day, "customer:1:wallet", 1_000_002, **cash)
+
+    def looked_at(facts: Facts | dict[str, list[Row]]) -> set[str]:
+        warehouse.build(facts)
+        return {
+            subject
+            for (subject,) in warehouse.rows(
+                "select subject from intermediate.int_touched_subjects"
+            )
+        }
+
+    def reported() -> set[str]:
+        return {person for (person,) in warehouse.rows("select person from marts.ctr_candidates")}
+
+    assert looked_at(facts) == {"customer:0:wallet", "customer:1:wallet", "p0", "p1", "p3"}
+    assert reported() == {"p0", "p1", "p3"}
+    assert looked_at({}) == set()
+    assert reported() == {"p0", "p1", "p3"}
+
+    more = facts.since()
+    facts.reverse(day, deposit)
+    assert looked_at(more()) == {"customer:0:wallet", "p0", "p3"}
+    assert reported() == {"p1"}
+
+    more = facts.since()
+    facts.receive(day, "customer:2:wallet", 1_000_003, conductor="p3", **cash)
+    assert looked_at(more()) == {"customer:2:wallet", "p2", "p3"}
+    assert reported() == {"p1", "p2", "p3"}
+
+    with duckdb.connect(str(warehouse.file)) as connection:
+        connection.execute(
+            "update seeds.rule_parameters set value = 1000002 where rule = 'ctr_aggregation'"
+        )
+    assert "p1" in looked_at({})
+    assert reported() == {"p2", "p3"}
 
 
 def test_evidence_adds_up_and_reads_in_words(built: Warehouse) -> None:

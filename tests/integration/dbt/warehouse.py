@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,11 @@ class Facts:
              "side": side, "amount": amount, "currency": self.currency}
             for number, (account, side, amount) in enumerate(legs)
         ]  # fmt: skip
+
+    def since(self) -> Callable[[], dict[str, list[Row]]]:
+        """What gives the rows that came after now."""
+        before = {table: len(rows) for table, rows in self.rows.items()}
+        return lambda: {table: rows[before[table] :] for table, rows in self.rows.items()}
 
     def period(self, event_type: str, day: dt.date, **values: Any) -> int:
         """Close, reopen or attest."""

@@ -1,7 +1,6 @@
-{{ config(materialized='table') }}
-
--- Every rule's evidence in one shape. An episode is named by its first evidence in the ledger's
--- order, so that a late fact does not rename it.
+-- Every rule's evidence in one shape, made anew for each subject that was touched. An episode is
+-- named by its first evidence in the ledger's order, so that a late fact does not rename it.
+-- depends_on: {{ ref('int_touched_subjects') }}
 {% set rules = ['int_ctr_aggregation', 'int_structuring', 'int_rapid_movement', 'int_fan_in'] %}
 with evidence as (
     {% for rule in rules %}

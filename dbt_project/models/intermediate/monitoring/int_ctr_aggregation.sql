@@ -2,6 +2,13 @@ with parameters as (
     {{ rule_parameters('ctr_aggregation', ['threshold']) }}
 ),
 
+cash as (
+    select entries.*
+    from {{ ref('int_cash_by_person') }} as entries
+    inner join {{ ref('int_touched_subjects') }} as touched
+        on entries.ledger = touched.ledger and entries.person = touched.subject
+),
+
 days as (
     select
         ledger,
@@ -10,7 +17,7 @@ days as (
         currency,
         business_date,
         {{ sum_money('amount') }} as amount
-    from {{ ref('int_cash_by_person') }}
+    from cash
     group by ledger, person, direction, currency, business_date
 )
 
@@ -31,7 +38,7 @@ select
     cash.business_date as day,
     {{ as_text('null') }} as counterparty,
     parameters.threshold as score_unit
-from {{ ref('int_cash_by_person') }} as cash
+from cash
 inner join days
     on
         cash.ledger = days.ledger

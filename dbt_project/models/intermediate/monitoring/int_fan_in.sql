@@ -11,13 +11,15 @@ with parameters as (
 -- sends during its first days counts as known. One that began here knows nobody.
 account_starts as (
     select
-        ledger,
-        account,
-        min({{ day_number('effective_date') }}) as first_day,
-        max(case when kind = 'opening_balance' then 1 else 0 end) as has_past
-    from {{ ref('entries') }}
-    where account like 'customer:%'
-    group by ledger, account
+        entries.ledger,
+        entries.account,
+        min({{ day_number('entries.effective_date') }}) as first_day,
+        max(case when entries.kind = 'opening_balance' then 1 else 0 end) as has_past
+    from {{ ref('entries') }} as entries
+    inner join {{ ref('int_touched_subjects') }} as touched
+        on entries.ledger = touched.ledger and entries.account = touched.subject
+    where entries.account like 'customer:%'
+    group by entries.ledger, entries.account
 ),
 
 inflows as (

@@ -23,6 +23,8 @@ with
         entries.seq,
         entries.entry_no
     from {{ ref('int_monitored_entries') }} as entries
+    inner join {{ ref('int_touched_subjects') }} as touched
+        on entries.ledger = touched.ledger and entries.account = touched.subject
     inner join parameters
         on entries.ledger = parameters.ledger and entries.currency = parameters.currency
     inner join {{ ref('account_balances_daily') }} as daily

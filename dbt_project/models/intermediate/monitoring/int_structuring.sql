@@ -22,6 +22,8 @@ deposits as (
         parameters.window_days,
         {{ in_force('cash.effective_date') }} as is_in_force
     from {{ ref('int_cash_by_person') }} as cash
+    inner join {{ ref('int_touched_subjects') }} as touched
+        on cash.ledger = touched.ledger and cash.person = touched.subject
     inner join parameters
         on cash.ledger = parameters.ledger and cash.currency = parameters.currency
     where

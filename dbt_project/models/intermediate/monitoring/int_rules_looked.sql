@@ -1,0 +1,26 @@
+{{ config(materialized='table') }}
+
+-- What the rules have looked at: to be read by the next run, so it comes behind the evidence.
+-- depends_on: {{ ref('int_alert_evidence') }}
+with parameters as (
+    select
+        ledger,
+        {{ rules_as_they_are() }} as rules
+    from {{ ref('int_rule_parameters') }}
+    group by ledger
+),
+
+seen as (
+    select
+        ledger,
+        max(seq) as last_seq
+    from {{ ref('entries') }}
+    group by ledger
+)
+
+select
+    seen.ledger,
+    seen.last_seq,
+    parameters.rules
+from seen
+inner join parameters on seen.ledger = parameters.ledger
