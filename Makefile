@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DISTRIBUTED := $(VENV)/.distributed
+# Targets that are meant to take long have no budget of time.
+AT_LENGTH := -p no:tallystick-time-budget
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without bytecode every process would compile anew all that it imports: a minute for the whole house.
 unexport PYTHONDONTWRITEBYTECODE
@@ -85,13 +87,13 @@ foreign: install  ## Check proofs with verifiers that others wrote (takes Go and
 	@pytest -q tests/integration/engine/test_foreign_verifiers.py
 
 test-history: install  ## A million rows; clocks, export, marts and the service's rules on hundreds of histories (minutes)
-	@ROWS=1000000 EXAMPLES=$(or $(EXAMPLES),200) pytest -q --timeout 3000 \
+	@ROWS=1000000 EXAMPLES=$(or $(EXAMPLES),200) pytest -q $(AT_LENGTH) --timeout 3000 \
 	  tests/integration/engine/test_transaction_index.py tests/integration/engine/test_as_of.py \
 	  tests/integration/engine/test_leaving.py tests/integration/engine/test_service_against_reference.py \
 	  tests/integration/engine/test_migrations.py tests/integration/dbt/test_random_histories.py
 
 test-poison: install  ## Poison among 100,000 events, through Kafka into quarantine and back (EVENTS=n)
-	@EVENTS=$(or $(EVENTS),100000) pytest -q --timeout 1800 tests/integration/pipelines/test_poison.py
+	@EVENTS=$(or $(EVENTS),100000) pytest -q $(AT_LENGTH) --timeout 1800 tests/integration/pipelines/test_poison.py
 
 bench-ledger: install  ## Measure the ledger at its HTTP edge, proven and durable (SECONDS=3 for a short run)
 	@python -m tests.bench.ledger
@@ -120,10 +122,10 @@ chaos-controls: install  ## Break the stream on purpose in seven ways; the soak 
 	@python -m tests.soak.chaos --controls $(if $(SEED),--seed $(SEED))
 
 test-cluster: install  ## Three Kafka brokers over TLS; one, then two are killed while the relay publishes (minutes)
-	@pytest -q --timeout 1800 tests/soak/kafka_cluster.py
+	@pytest -q $(AT_LENGTH) --timeout 1800 tests/soak/kafka_cluster.py
 
 test-distributed: distributed  ## The marts on DuckDB and on a Spark cluster, equal after three builds (EVENTS=n; minutes)
-	@EVENTS=$(or $(EVENTS),2000) pytest -q -s --timeout 3600 tests/distributed/parity.py
+	@EVENTS=$(or $(EVENTS),2000) pytest -q -s $(AT_LENGTH) --timeout 3600 tests/distributed/parity.py
 
 PROMOTIONS ?= 4
 soak-standby: install  ## Kill the primary under load and promote its synchronous standby (PROMOTIONS=4, SEED=n)
