@@ -111,6 +111,25 @@ def points(events: Sequence[JournalEvent]) -> st.SearchStrategy[tuple]:
     return st.tuples(known, when).map(lambda pair: (pair[0], *pair[1]))
 
 
+def test_balances_known_with_a_seq_read_no_journal_that_the_history_holds(
+    ledger_database: LedgerDatabase, run: Run
+) -> None:
+    name = next(_names)
+    events = ledger_events.history(name, 3_000)
+    ledger_events.store_journal(ledger_database.owner_url, events)
+
+    async def plan(connection: asyncpg.Connection) -> str:
+        await follow(connection, name, events[-1].seq)
+        await connection.execute("analyze ledger.journal, ledger.posting_list")
+        found = await connection.fetch(
+            "explain (analyze, timing off) " + standing.BALANCES_AT, name, events[-20].seq
+        )
+        return "\n".join(line for (line,) in found)
+
+    found = run(plan)
+    assert "Seq Scan on journal_0" not in found, found
+
+
 @QUICK
 @given(data=st.data())
 def test_balances_on_both_clocks_are_what_the_events_say(
