@@ -26,6 +26,7 @@ from pipelines.publication.parts import contents
 from pipelines.warehouse import database
 from pipelines.warehouse.dbt import Dbt
 from pipelines.warehouse.spark import SparkMarts
+from tests.compared_marts import compared_marts
 from tests.distributed import cluster, generated
 from tests.integration.dbt import histories
 from tests.integration.dbt.warehouse import make_typed
@@ -44,14 +45,14 @@ class House:
         self.dbt = Dbt(self.places)
         self.marts = SparkMarts(self.places)
         models = [n for n in self.dbt.parse().nodes.values() if n.resource_type == "model"]
-        growing = [n for n in models if n.config.materialized == "incremental"]
         # What DuckDB adds to a table after it removed some of it, Spark makes anew.
-        self.incremental = [n.name for n in growing if n.config.incremental_strategy != "append"]
-        self.compared = sorted(
-            f"{node.schema}.{node.name}"
+        self.incremental = [
+            node.name
             for node in models
-            if node.config.contract.enforced or node in growing
-        )
+            if node.config.materialized == "incremental"
+            and node.config.incremental_strategy != "append"
+        ]
+        self.compared = compared_marts(self.dbt.parse())
         self._pieces = histories.slices(histories.ALL, BUILDS)
         self._writer = duckdb.connect()
         generated.generate(self._writer, EVENTS, BUILDS)

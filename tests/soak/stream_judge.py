@@ -29,6 +29,7 @@ from pipelines.places import Places
 from pipelines.publication import reading, snapshot
 from pipelines.publication.parts import contents
 from pipelines.warehouse import database
+from tests.compared_marts import compared_marts
 from tests.integration.pipelines.surroundings import LedgerOracle, typed_contents
 from tests.soak.client import LEDGER
 
@@ -228,13 +229,8 @@ class StreamJudge:
         ]
 
     def _hashes(self, flow: Flow) -> dict[str, str]:
-        names = sorted(
-            f"{node.schema}.{node.name}"
-            for node in flow.dbt.parse().nodes.values()
-            if node.resource_type == "model"
-            and (node.config.contract.enforced or node.config.materialized == "incremental")
-            and node.name != "build"  # says when it was made
-        )
+        names = compared_marts(flow.dbt.parse())
+        names.remove("marts.build")  # says when it was made
         with database.opened(self.places.warehouse_file) as connection:
             return {name: contents(connection, name)[0][2] for name in names}
 

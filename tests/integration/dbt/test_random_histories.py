@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ledger_service.contract.events import Entry
 from ledger_service.domain import legs
 from pipelines.publication.parts import contents
+from tests.compared_marts import compared_marts
 from tests.integration.dbt.warehouse import LANDING, Facts, Row, Warehouse
 
 START = dt.datetime(2026, 3, 2, 12)
@@ -270,12 +271,7 @@ def pieces(ledgers: list[Facts], at: list[tuple[int, int]]) -> list[dict[str, li
 def hashes(warehouse: Warehouse) -> dict[str, tuple[int, str]]:
     """Rows and content hash of each contracted mart, and of what increments keep besides."""
     with duckdb.connect(str(warehouse.file)) as connection:
-        names = sorted(
-            f"{node.schema}.{node.name}"
-            for node in warehouse.manifest.nodes.values()
-            if node.resource_type == "model"
-            and (node.config.contract.enforced or node.config.materialized == "incremental")
-        )
+        names = compared_marts(warehouse.manifest)
         return {name: contents(connection, name)[0][1:] for name in names}
 
 

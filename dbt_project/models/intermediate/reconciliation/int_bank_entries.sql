@@ -9,25 +9,24 @@ with reconciled_accounts as (
     where purpose in ('fbo', 'operating')
 ),
 
-arrived as (
-    select
-        entries.ledger,
-        entries.seq,
-        entries.entry_no,
-        entries.account,
-        entries.side,
-        entries.amount,
-        entries.currency
-    from {{ ref('stg_entries') }} as entries
-    inner join reconciled_accounts
-        on
-            entries.ledger = reconciled_accounts.ledger
-            and entries.account = reconciled_accounts.account
-    where {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
-    {% if is_incremental() %}
-        union all
+{% if is_incremental() %}
+    -- An account registered late brings its whole past.
+    registered_late as (
+        select reconciled_accounts.*
+        from reconciled_accounts
+        where not exists (
+            select 1
+            from {{ this }} as known
+            where
+                known.ledger = reconciled_accounts.ledger
+                and known.account = reconciled_accounts.account
+        )
+    ),
+{% endif %}
 
-        -- An account registered late brings its whole past.
+arrived as (
+    {% set wanted = ['reconciled_accounts'] + (['registered_late'] if is_incremental() else []) %}
+    {% for accounts in wanted %}
         select
             entries.ledger,
             entries.seq,
@@ -37,19 +36,13 @@ arrived as (
             entries.amount,
             entries.currency
         from {{ ref('stg_entries') }} as entries
-        inner join (
-            select reconciled_accounts.*
-            from reconciled_accounts
-            where not exists (
-                select 1
-                from {{ this }} as known
-                where
-                    known.ledger = reconciled_accounts.ledger
-                    and known.account = reconciled_accounts.account
-            )
-        ) as late
-            on entries.ledger = late.ledger and entries.account = late.account
-    {% endif %}
+        inner join {{ accounts }} as wanted
+            on entries.ledger = wanted.ledger and entries.account = wanted.account
+        {% if accounts == 'reconciled_accounts' %}
+            where {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
+        {% endif %}
+        {{ 'union all' if not loop.last }}
+    {% endfor %}
 )
 
 select distinct

@@ -1,4 +1,5 @@
 {{ config(materialized='incremental', unique_key=['ledger', 'seq', 'entry_no']) }}
+{% set what_is_new = new_since() %}
 
 with arrived as (
     select distinct
@@ -10,7 +11,7 @@ with arrived as (
         amount,
         currency
     from {{ ref('stg_entries') }}
-    where {{ new_since() }}
+    where {{ what_is_new }}
 ),
 
 arrived_transactions as (
@@ -26,7 +27,7 @@ arrived_transactions as (
         reverses_seq,
         rail_reference
     from {{ ref('stg_transactions') }}
-    where {{ new_since() }}
+    where {{ what_is_new }}
 )
 
 select
