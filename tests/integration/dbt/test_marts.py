@@ -184,6 +184,36 @@ def test_rules_look_only_at_those_who_moved_since(tmp_path: Path) -> None:
     assert reported() == {"p2", "p3"}
 
 
+def test_an_account_registered_late_brings_its_past(tmp_path: Path) -> None:
+    facts, warehouse = Facts(), Warehouse(tmp_path)
+    facts.account("bank:fbo")
+    facts.account("bank:operating")
+    facts.account("customer:1:wallet")
+    facts.statement_account("bank:fbo")
+    day = dt.date(2026, 3, 2)
+    moved = [facts.receive(day, "customer:1:wallet", 500)]
+    aside = facts.post(day, [("bank:operating", "debit", 7), ("bank:fbo", "credit", 7)])
+
+    def kept() -> list[tuple[int, str]]:
+        return warehouse.rows("select seq, account from intermediate.int_bank_entries order by all")
+
+    warehouse.build(facts)
+    assert kept() == [(moved[0], "bank:fbo"), (aside, "bank:fbo")]
+    more = facts.since()
+    facts.statement_account("bank:operating", purpose="operating")
+    moved.append(facts.receive(day, "customer:1:wallet", 900))
+    warehouse.build(more())
+    grown = [
+        (moved[0], "bank:fbo"),
+        (aside, "bank:fbo"),
+        (aside, "bank:operating"),
+        (moved[1], "bank:fbo"),
+    ]
+    assert kept() == grown
+    warehouse.dbt("run", "--full-refresh")
+    assert kept() == grown
+
+
 def test_evidence_adds_up_and_reads_in_words(built: Warehouse) -> None:
     assert built.rows(
         "select candidate_id from marts.alert_candidates c"

@@ -1,48 +1,62 @@
 {{ config(materialized='incremental', unique_key=['ledger', 'seq', 'entry_no']) }}
 
 -- Read from staging and not from the mart `entries`, which carries this reconciliation's result.
-with reconciled_accounts as (
+-- An account registered late brings its whole past: only then all of it is read.
+{% set accounts %}
     select distinct
         ledger,
         account
     from {{ ref('int_statement_accounts') }}
     where purpose in ('fbo', 'operating')
+{% endset %}
+{% set late %}
+    select registered.*
+    from ({{ accounts }}) as registered
+    where not exists (
+        select 1
+        from {{ this }} as known
+        where known.ledger = registered.ledger and known.account = registered.account
+    )
+{% endset %}
+{% set is_late = is_incremental() and not is_empty(late) %}
+with wanted as (
+    {{ accounts }}
 ),
 
-{% if is_incremental() %}
-    -- An account registered late brings its whole past.
-    registered_late as (
-        select reconciled_accounts.*
-        from reconciled_accounts
-        where not exists (
-            select 1
-            from {{ this }} as known
-            where
-                known.ledger = reconciled_accounts.ledger
-                and known.account = reconciled_accounts.account
-        )
-    ),
-{% endif %}
-
 arrived as (
-    {% set wanted = ['reconciled_accounts'] + (['registered_late'] if is_incremental() else []) %}
-    {% for accounts in wanted %}
-        select
-            entries.ledger,
-            entries.seq,
-            entries.entry_no,
-            entries.account,
-            entries.side,
-            entries.amount,
-            entries.currency
-        from {{ ref('stg_entries') }} as entries
-        inner join {{ accounts }} as wanted
-            on entries.ledger = wanted.ledger and entries.account = wanted.account
-        {% if accounts == 'reconciled_accounts' %}
-            where {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
-        {% endif %}
-        {{ 'union all' if not loop.last }}
-    {% endfor %}
+    select
+        entries.ledger,
+        entries.seq,
+        entries.entry_no,
+        entries.account,
+        entries.side,
+        entries.amount,
+        entries.currency
+    from {{ ref('stg_entries') }} as entries
+    inner join wanted
+        on entries.ledger = wanted.ledger and entries.account = wanted.account
+    {% if is_late %}
+        left join ({{ late }}) as late
+            on entries.ledger = late.ledger and entries.account = late.account
+        where
+            late.account is not null
+            or {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
+    {% else %}
+        where {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
+    {% endif %}
+),
+
+transactions as (
+    select
+        ledger,
+        seq,
+        kind,
+        effective_date,
+        rail_reference
+    from {{ ref('stg_transactions') }}
+    {% if not is_late %}
+        where {{ new_since() }}
+    {% endif %}
 )
 
 select distinct
@@ -59,5 +73,5 @@ select distinct
     transactions.rail_reference,
     arrived.seq as last_seq
 from arrived
-inner join {{ ref('stg_transactions') }} as transactions
+inner join transactions
     on arrived.ledger = transactions.ledger and arrived.seq = transactions.seq
