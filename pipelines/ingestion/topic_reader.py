@@ -124,7 +124,7 @@ class TopicReader:
             for topic, records in page.items():
                 if topic not in ends:
                     place = TopicPartition(topic, 0)
-                    # As the broker said with these records: what follows the last is no record.
+                    # The end that the broker told with these records.
                     ends[topic] = self._consumer.get_watermark_offsets(place, cached=True)[1]
                 if (records[-1].offset() or 0) + 1 >= ends[topic]:
                     ended.add(topic)
