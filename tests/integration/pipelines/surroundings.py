@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,10 +27,24 @@ from ledger_service.contract.events import (
     encode,
     event_type,
 )
-from pipelines.ingestion.manifest import Landing
+from pipelines.ingestion import raw
+from pipelines.ingestion.manifest import DataFile, LandedSource, Landing
 from pipelines.ingestion.tables import TABLES
 from pipelines.publication.parts import contents
 from pipelines.warehouse import database
+
+
+def write_raw(
+    landing: Landing, name: str, source: LandedSource, records: Iterable[tuple[int, str, bytes]]
+) -> DataFile:
+    """Write records (seq, type, bytes) as the raw landing does, without a topic."""
+    batch = raw._Batch(source.topic, source.seq + 1, may_skip=False)
+    for seq, kind, content in records:
+        batch.seqs.append(seq)
+        batch.types.append(kind.encode())
+        batch.times.append(b"")
+        batch.contents.append(content)
+    return raw._write(landing, name, source, batch)
 
 
 def typed_contents(landing: Landing) -> dict[str, tuple[int, str]]:

@@ -22,7 +22,7 @@ from pipelines.ingestion.store import Disk
 from pipelines.ingestion.topic_reader import TopicReader
 from pipelines.ingestion.typed import Converter
 from tests import ledger_events
-from tests.integration.pipelines.surroundings import TopicWriter
+from tests.integration.pipelines.surroundings import TopicWriter, write_raw
 
 _names = itertools.count(1)
 
@@ -179,11 +179,8 @@ def test_many_small_files_become_one(ledger, writer, landing, land):
     events = ledger_events.history(ledger, 60)
     for number, event in enumerate(events, 1):
         manifest = landing.read()
-        batch = raw._Batch("t", number, may_skip=False)
-        batch.seqs, batch.contents = [event.seq], [encode(event)]
-        batch.types, batch.times = [event_type(event).encode()], [b""]
         source = manifest.sources.get(ledger, LandedSource(topic="t", topic_id="i"))
-        file = raw._write(landing, ledger, source, batch)
+        file = write_raw(landing, ledger, source, [(number, event_type(event), encode(event))])
         source = msgspec.structs.replace(source, seq=number, raw=[*source.raw, file])
         landing.commit(manifest.with_source(ledger, source))
     assert compact(landing) == len(events)

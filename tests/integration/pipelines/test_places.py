@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from ledger_service.contract.events import encode, event_type
-from pipelines.ingestion import quarantine, raw
+from pipelines.ingestion import quarantine
 from pipelines.ingestion.compaction import MANY_FILES, compact
 from pipelines.ingestion.manifest import DataFile, LandedSource, Landing, LandingTakenError
 from pipelines.ingestion.store import NameTakenError, store_at
 from pipelines.ingestion.typed import Converter
 from pipelines.warehouse import database
 from tests import ledger_events
+from tests.integration.pipelines.surroundings import write_raw
 
 LEDGER = "books"
 
@@ -51,13 +52,8 @@ def land(landing: Landing, first: int, last: int) -> None:
     events = ledger_events.history(LEDGER, 400)[first - 1 : last]
     manifest = landing.read()
     source = manifest.sources.get(LEDGER, LandedSource(topic="t", topic_id="i"))
-    batch = raw._Batch(
-        seqs=[event.seq for event in events],
-        types=[f"tallystick.{event_type(event)}.v1" for event in events],
-        times=[""] * len(events),
-        contents=[encode(event) for event in events],
-    )
-    file = raw._write(landing, LEDGER, source, batch)
+    records = [(e.seq, f"tallystick.{event_type(e)}.v1", encode(e)) for e in events]
+    file = write_raw(landing, LEDGER, source, records)
     source = msgspec.structs.replace(source, seq=last, raw=[*source.raw, file])
     landing.commit(manifest.with_source(LEDGER, source))
 
@@ -138,8 +134,7 @@ def test_of_two_landers_one_wins_and_the_other_has_changed_nothing(opened):
     manifest = one.read()
     land(other, 11, 20)
     source = manifest.sources[LEDGER]
-    batch = raw._Batch([11], ["x"], [""], [b"{}"])
-    file = raw._write(one, LEDGER, source, batch)
+    file = write_raw(one, LEDGER, source, [(11, "x", b"{}")])
     source = msgspec.structs.replace(source, seq=11, raw=[*source.raw, file])
     with pytest.raises(LandingTakenError, match="Stop one of them"):
         one.commit(manifest.with_source(LEDGER, source))
@@ -202,8 +197,7 @@ def test_what_a_crash_left_is_swept_and_nothing_else_is(opened, place, tmp_path)
 def test_only_the_manifest_says_what_is_there(opened):
     landing = opened()
     land(landing, 1, 10)
-    batch = raw._Batch([11], ["x"], [""], [b"{}"])
-    raw._write(landing, LEDGER, landing.read().sources[LEDGER], batch)
+    write_raw(landing, LEDGER, landing.read().sources[LEDGER], [(11, "x", b"{}")])
     convert(landing)
     assert landing.read().landed == {LEDGER: 10}
     assert seqs(opened()) == list(range(1, 11))
