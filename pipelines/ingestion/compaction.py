@@ -18,8 +18,12 @@ from pipelines.ingestion.manifest import DataFile, Landing
 from pipelines.ingestion.typed import write_parquet
 
 MANY_FILES = 50
+"""Small ones of one table."""
 LARGE_ROWS = 500_000
-"""A file of this size stays as it is, and a joined one begins no larger."""
+"""A joined file is no larger."""
+SMALL_ROWS = LARGE_ROWS // 4
+"""A file with more stays as it is: to write once more all that a catch-up landed would hold up what is
+new."""
 
 
 def compact(landing: Landing) -> int:
@@ -56,7 +60,7 @@ class _Joining:
         """The files of one table, fewer where there are many; what is archived stays as it is."""
         result = [file for file in files if file.archived]
         here = [file for file in files if not file.archived]
-        if len(here) <= MANY_FILES:
+        if sum(file.rows <= SMALL_ROWS for file in here) <= MANY_FILES:
             return list(files)
         for group in _groups(here):
             if len(group) == 1:
@@ -82,13 +86,14 @@ class _Joining:
 
 
 def _groups(files: Sequence[DataFile]) -> list[list[DataFile]]:
-    """Neighbours that together stay below LARGE_ROWS."""
+    """Small neighbours that together stay below LARGE_ROWS."""
     groups: list[list[DataFile]] = []
     rows = LARGE_ROWS
     for file in files:
-        if rows + file.rows > LARGE_ROWS:
+        stays = file.rows > SMALL_ROWS
+        if stays or rows + file.rows > LARGE_ROWS:
             groups.append([])
             rows = 0
         groups[-1].append(file)
-        rows += file.rows
+        rows = LARGE_ROWS if stays else rows + file.rows
     return groups
