@@ -11,16 +11,21 @@
             ~ ' on looked.ledger = present.ledger and looked.rules = present.rules order by 1'
         ).rows -%}
     {%- endif -%}
-    (
-    {%- for row in known -%}
-        (ledger = '{{ row[0] }}' and {{ seq }} > {{ row[1] }}) or {{ ' ' }}
-    {%- endfor -%}
     {%- if known -%}
-        ledger not in ('{{ known | map(attribute=0) | join("', '") }}')
+        {%- set names = "'" ~ known | map(attribute=0) | join("', '") ~ "'" -%}
+        {%- set all_known = is_empty(
+            'select 1 from ' ~ ref('int_rule_parameters') ~ ' where ledger not in (' ~ names ~ ')'
+        ) -%}
+        (
+        {#- A limit for all ledgers lets the engine skip what lies before it. -#}
+        {%- if all_known %}{{ seq }} > {{ known | map(attribute=1) | min }} and ({% endif -%}
+        {%- for row in known -%}
+            (ledger = '{{ row[0] }}' and {{ seq }} > {{ row[1] }}){{ ' or ' if not loop.last }}
+        {%- endfor -%}
+        {{ ')' if all_known else ' or ledger not in (' ~ names ~ ')' }})
     {%- else -%}
         true
     {%- endif -%}
-    )
 {%- endmacro %}
 
 {# All parameters of a ledger and the code that applies them, as one text. #}

@@ -13,8 +13,8 @@ with parameters as (
 seen as (
     select
         ledger,
-        max(seq) as last_seq
-    from {{ ref('entries') }}
+        max(last_seq) as last_seq
+    from {{ ref('account_balances_current') }}
     group by ledger
 )
 
