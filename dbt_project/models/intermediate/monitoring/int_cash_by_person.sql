@@ -6,7 +6,7 @@ with persons as (
         entry_no,
         person,
         person_kind
-    from {{ ref('int_movements_to_judge') }}
+    from {{ ref('int_monitored_entries') }}
     where channel = 'cash' and amount > 0
     union distinct
     select
@@ -15,7 +15,7 @@ with persons as (
         entry_no,
         conductor as person,
         'party' as person_kind
-    from {{ ref('int_movements_to_judge') }}
+    from {{ ref('int_monitored_entries') }}
     where channel = 'cash' and amount > 0 and conductor is not null
 )
 
@@ -33,7 +33,7 @@ select
     entries.effective_date,
     entries.business_date
 from persons
-inner join {{ ref('int_movements_to_judge') }} as entries
+inner join {{ ref('int_monitored_entries') }} as entries
     on
         persons.ledger = entries.ledger
         and persons.seq = entries.seq

@@ -37,7 +37,7 @@ inflows as (
         entries.effective_date,
         starts.first_day + starts.has_past * parameters.learning_days as known_from,
         parameters.window_days
-    from {{ ref('int_movements_to_judge') }} as entries
+    from {{ ref('int_monitored_entries') }} as entries
     inner join parameters
         on entries.ledger = parameters.ledger and entries.currency = parameters.currency
     inner join account_starts as starts

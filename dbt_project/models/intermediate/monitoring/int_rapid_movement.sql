@@ -22,7 +22,7 @@ with
         parameters.version,
         entries.seq,
         entries.entry_no
-    from {{ ref('int_movements_to_judge') }} as entries
+    from {{ ref('int_monitored_entries') }} as entries
     inner join {{ ref('int_touched_subjects') }} as touched
         on entries.ledger = touched.ledger and entries.account = touched.subject
     inner join parameters
@@ -65,7 +65,7 @@ with
         entries.effective_date,
         parameters.min_inflow,
         cast(parameters.window_hours as bigint) * 3600000000 as window_us
-    from {{ ref('int_movements_to_judge') }} as entries
+    from {{ ref('int_monitored_entries') }} as entries
     inner join parameters
         on entries.ledger = parameters.ledger and entries.currency = parameters.currency
     inner join emptied_accounts
