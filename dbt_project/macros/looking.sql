@@ -1,6 +1,6 @@
-{# A condition that holds for facts that the rules have not looked at: all of a ledger's where they have
+{# A condition on `ledger` and `seq` of facts that the rules have not looked at: all of a ledger's where they have
    not, or looked by other rules. Spark looks at everything each time: it has nobody who waits. #}
-{% macro not_looked_at(seq) -%}
+{% macro not_looked_at() -%}
     {%- set looked = adapter.get_relation(this.database, this.schema, 'int_rules_looked') -%}
     {%- set known = [] -%}
     {%- if execute and looked and target.type == 'duckdb' and not flags.FULL_REFRESH -%}
@@ -11,21 +11,7 @@
             ~ ' on looked.ledger = present.ledger and looked.rules = present.rules order by 1'
         ).rows -%}
     {%- endif -%}
-    {%- if known -%}
-        {%- set names = "'" ~ known | map(attribute=0) | join("', '") ~ "'" -%}
-        {%- set all_known = is_empty(
-            'select 1 from ' ~ ref('int_rule_parameters') ~ ' where ledger not in (' ~ names ~ ')'
-        ) -%}
-        (
-        {#- A limit for all ledgers lets the engine skip what lies before it. -#}
-        {%- if all_known %}{{ seq }} > {{ known | map(attribute=1) | min }} and ({% endif -%}
-        {%- for row in known -%}
-            (ledger = '{{ row[0] }}' and {{ seq }} > {{ row[1] }}){{ ' or ' if not loop.last }}
-        {%- endfor -%}
-        {{ ')' if all_known else ' or ledger not in (' ~ names ~ ')' }})
-    {%- else -%}
-        true
-    {%- endif -%}
+    {{ past_limits(known, 'seq', facts=ref('int_rule_parameters')) }}
 {%- endmacro %}
 
 {# All parameters of a ledger and the code that applies them, as one text. #}

@@ -9,20 +9,25 @@
         {%- set seen = run_query(
             'select ledger, max(last_seq) as seq from ' ~ this ~ ' group by ledger order by ledger'
         ) -%}
-        {%- if execute and seen.rows | length > 0 -%}
-            {%- set names = "'" ~ seen.columns[0].values() | join("', '") ~ "'" -%}
-            {%- set unseen = facts is none or run_query(
-                'select 1 from ' ~ facts ~ ' where ledger not in (' ~ names ~ ') limit 1'
-            ).rows | length > 0 -%}
-            (
-            {%- if not unseen %}{{ seq }} > {{ seen.columns[1].values() | min }} and ({% endif -%}
-            {%- for row in seen.rows -%}
-                ({{ ledger }} = '{{ row[0] }}' and {{ seq }} > {{ row[1] }})
-                {{- ' or ' if not loop.last }}
-            {%- endfor -%}
-            {{ ' or ' ~ ledger ~ ' not in (' ~ names if unseen }}))
-        {%- else -%}
-            true
-        {%- endif -%}
+        {{ past_limits(seen.rows if execute else [], seq, ledger, facts) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{# A condition that holds past `limits`, rows of a ledger and a `seq`, and for ledgers that have none. #}
+{% macro past_limits(limits, seq, ledger='ledger', facts=none) -%}
+    {%- if limits | length > 0 -%}
+        {%- set names = "'" ~ limits | map(attribute=0) | join("', '") ~ "'" -%}
+        {%- set unseen = facts is none or not is_empty(
+            'select 1 from ' ~ facts ~ ' where ledger not in (' ~ names ~ ')'
+        ) -%}
+        (
+        {%- if not unseen %}{{ seq }} > {{ limits | map(attribute=1) | min }} and ({% endif -%}
+        {%- for row in limits -%}
+            ({{ ledger }} = '{{ row[0] }}' and {{ seq }} > {{ row[1] }})
+            {{- ' or ' if not loop.last }}
+        {%- endfor -%}
+        {{ ' or ' ~ ledger ~ ' not in (' ~ names if unseen }}))
+    {%- else -%}
+        true
     {%- endif -%}
 {%- endmacro %}

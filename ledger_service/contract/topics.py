@@ -57,8 +57,7 @@ def headers(
 
 def seq_of(headers: Mapping[str, object]) -> int | None:
     """The `seq` that a record's headers state; None where they state none, or one beyond 64 bits."""
-    text = headers.get("ts_seq")
-    return int(text) if isinstance(text, bytes) and text.isdigit() and len(text) < 19 else None
+    return _seq(headers.get("ts_seq"))
 
 
 def stated(
@@ -71,19 +70,15 @@ def stated(
     """
     if len(headers) == 8:
         (type_name, kind), (time_name, time), (seq_name, seq) = headers[2], headers[4], headers[7]
-        if (
-            (type_name, time_name, seq_name) == ("ce_type", "ce_time", "ts_seq")
-            and isinstance(kind, bytes)
-            and isinstance(time, bytes)
-            and isinstance(seq, bytes)
-            and seq.isdigit()
-            and len(seq) < 19
-        ):
-            return int(seq), kind, time
+        if (type_name, time_name, seq_name) == ("ce_type", "ce_time", "ts_seq"):
+            return _seq(seq), _bytes(kind), _bytes(time)
     named = dict(headers)
-    kind, time = named.get("ce_type"), named.get("ce_time")
-    return (
-        seq_of(named),
-        kind if isinstance(kind, bytes) else b"",
-        time if isinstance(time, bytes) else b"",
-    )
+    return seq_of(named), _bytes(named.get("ce_type")), _bytes(named.get("ce_time"))
+
+
+def _seq(text: object) -> int | None:
+    return int(text) if isinstance(text, bytes) and text.isdigit() and len(text) < 19 else None
+
+
+def _bytes(header: object) -> bytes:
+    return header if isinstance(header, bytes) else b""

@@ -3,12 +3,13 @@
 -- Accounts and persons of whom the rules have to look at everything again: what they did has
 -- changed since the rules looked last (`int_rules_looked`). No rule looks at two of them together.
 -- depends_on: {{ ref('int_rule_parameters') }}
+{% set not_yet = not_looked_at() %}
 with arrived as (
     select
         ledger,
         account as subject
     from {{ ref('entries') }}
-    where account like 'customer:%' and {{ not_looked_at('seq') }}
+    where account like 'customer:%' and {{ not_yet }}
 ),
 
 -- What a reversal took back is written again, with its `seq`.
@@ -17,8 +18,15 @@ moved as (
         ledger,
         person,
         conductor
-    from {{ ref('int_monitored_entries') }}
-    where {{ not_looked_at('last_seq') }}
+    from (
+        select
+            ledger,
+            person,
+            conductor,
+            last_seq as seq
+        from {{ ref('int_monitored_entries') }}
+    ) as movements
+    where {{ not_yet }}
 )
 
 select
