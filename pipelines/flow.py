@@ -16,7 +16,7 @@ import duckdb
 from ledger_service.contract import failpoints
 from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.schemas import STREAM_EVENTS
-from ledger_service.contract.snapshots import CheckResult, Manifest, SnapshotName
+from ledger_service.contract.snapshots import NAMES, CheckResult, Manifest, SnapshotName
 from pipelines.checks.declared import outcome
 from pipelines.checks.freshness import check_freshness
 from pipelines.checks.identities import check_identities
@@ -31,10 +31,10 @@ from pipelines.ingestion.typed import Converter
 from pipelines.ledger_api import LedgerApi
 from pipelines.places import Places
 from pipelines.publication import catalogue, snapshot
-from pipelines.publication.parts import Mart, MartTypeError
+from pipelines.publication.parts import KnownParts, Mart, MartTypeError
 from pipelines.publication.snapshot import Outcome
 from pipelines.warehouse import database
-from pipelines.warehouse.dbt import Dbt
+from pipelines.warehouse.dbt import Dbt, published_marts
 from pipelines.warehouse.lock import WarehouseLock
 from pipelines.warehouse.version import code_version
 
@@ -62,6 +62,7 @@ class Flow:
         self.refused: dict[str, str] = {}
         """Sources that stand still because their topic has a gap, and which."""
         self._converter = Converter(self.landing)
+        self._known_parts = KnownParts()
         self._balanced: dict[str, int] = {}
         """By ledger, up to which `seq` this process has found that each transaction balances."""
 
@@ -131,19 +132,23 @@ class Flow:
         proven = {name: checkpoint.size for name, checkpoint in found.items() if checkpoint}
         return archive.archive(self.landing, proven, keep)
 
-    def build(self, *, full_refresh: bool = False) -> None:
-        """Bring the marts up to the typed landing. Errors: `DbtError`.
+    def build(
+        self, names: Sequence[SnapshotName] = NAMES, *, full_refresh: bool = False
+    ) -> Sequence[SnapshotName]:
+        """Bring the marts of these snapshots up to the typed landing; gives those it did.
 
-        Increments look ahead of what they have; where rows came behind it, all is built anew.
+        Increments look ahead of what they have; where rows came behind it, all is built anew, of
+        both snapshots. Errors: `DbtError`.
         """
-        full_refresh = full_refresh or self.is_rewritten()
-        if full_refresh:
-            self._balanced = {}
+        if full_refresh or self.is_rewritten():
+            names, full_refresh = NAMES, True
+            self._forget()
         failpoints.reach("dbt.before_run")
-        self.dbt.run(full_refresh=full_refresh)
+        self.dbt.run(names, full_refresh=full_refresh)
         failpoints.reach("dbt.after_run")
         self.note_built()
         failpoints.reach("dbt.after_note")
+        return names
 
     def is_rewritten(self) -> bool:
         """Whether the typed landing has new rows behind what the marts were built up to."""
@@ -157,7 +162,7 @@ class Flow:
 
     def marts(self) -> list[Mart]:
         """The marts that are published."""
-        return self.dbt.published_marts()
+        return published_marts(self.dbt.parse())
 
     def light_checks(self) -> list[Outcome]:
         """The checks of every publication: all that are declared but the suites."""
@@ -179,15 +184,23 @@ class Flow:
         with database.opened(self.places.warehouse_file) as connection:
             expectations.extract(connection, folder)
 
-    def publish(self, outcomes: Sequence[Outcome]) -> Publication:
-        """Publish both snapshots, unless a blocking check failed; either way progress says so."""
+    def publish(
+        self, outcomes: Sequence[Outcome], names: Sequence[SnapshotName] = NAMES
+    ) -> Publication:
+        """Publish these snapshots, unless a blocking check failed; either way progress says so."""
         blocked = snapshot.blocked_by(outcomes)
         manifests: dict[SnapshotName, Manifest] = {}
         if not blocked:
             with database.opened(self.places.warehouse_file) as connection:
                 try:
                     manifests = snapshot.publish(
-                        connection, self.places.snapshots, self.marts(), outcomes, code_version()
+                        connection,
+                        self.places.snapshots,
+                        self.marts(),
+                        outcomes,
+                        code_version=code_version(),
+                        known=self._known_parts,
+                        names=names,
                     )
                 except MartTypeError as refusal:
                     check = CheckResult("mart_types", False, True, str(refusal))  # noqa: FBT003
@@ -199,9 +212,7 @@ class Flow:
     def document(self) -> list[Path]:
         """Write dbt's documentation beside each snapshot; gives the files. Errors: `DbtError`."""
         content = self.dbt.document()
-        return [
-            catalogue.write_site(self.places.snapshots, name, *content) for name in snapshot.ORDER
-        ]
+        return [catalogue.write_site(self.places.snapshots, name, *content) for name in NAMES]
 
     def write_progress(self, blocked: Sequence[str] | None) -> None:
         """Say how far the pipelines are; `blocked` None leaves that as it was."""
@@ -216,6 +227,11 @@ class Flow:
         for path in (file, file.with_name(file.name + ".wal")):
             path.unlink(missing_ok=True)
         self.dbt.forget_warehouse()
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was found out about the warehouse holds no more."""
+        self._known_parts.forget()
         self._balanced = {}
 
     def _refresh_views(self) -> None:

@@ -5,6 +5,7 @@ import time
 import dagster as dg
 from dagster import RunsFilter
 
+from ledger_service.contract.snapshots import NAMES
 from pipelines.assets.reports import fbo_reconciliation
 from pipelines.assets.snapshots import describe
 from pipelines.resources import POOL, Warehouse
@@ -38,17 +39,17 @@ def warm_up(warehouse: Warehouse) -> None:
 @dg.op(ins={"warm": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=POOL)
 def go_round(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
     """Land, build, check and publish every few seconds, until another run wants the warehouse."""
-    waiting, recorded = _Waiting(context.instance), -_RECORD_EVERY_S
+    waiting = _Waiting(context.instance)
+    record_from = dict.fromkeys(NAMES, 0.0)
 
     def report(one: Round) -> None:
-        nonlocal recorded
         publication = one.publication
         if publication.blocked_by:
             context.log.error("Not published: %s failed.", ", ".join(publication.blocked_by))
-        # The page needs a point every half minute, not every few seconds for ever.
-        elif time.monotonic() - recorded >= _RECORD_EVERY_S:
-            recorded = time.monotonic()
-            for name in publication.manifests:
+        for name in publication.manifests:
+            # The page needs a point every half minute, not every few seconds for ever.
+            if time.monotonic() >= record_from[name]:
+                record_from[name] = time.monotonic() + _RECORD_EVERY_S
                 metadata = {
                     **describe(publication, name),
                     "events": one.events,

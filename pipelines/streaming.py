@@ -1,7 +1,9 @@
 """The fast way: one run of at most ten minutes that lands, builds, checks and publishes in a loop.
 
 dbt stays warm in the process, so a round costs about a second instead of the ten a start does. The
-run ends when its time is over or another run waits for the warehouse.
+rules go over the whole past of whoever moved, so they take their time: each has a pace of its own,
+`restricted` a quarter of the time at most. The run ends when its time is over or another run waits
+for the warehouse.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import dataclasses
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,6 +22,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from ledger_service.contract.brokers import refusal
+from ledger_service.contract.snapshots import NAMES, SnapshotName
 from pipelines.checks import expectations
 from pipelines.flow import Flow, Publication, merge
 from pipelines.publication.snapshot import Outcome
@@ -28,7 +32,9 @@ from pipelines.warehouse.dbt import DbtError
 RUN_S = 540.0
 """Ends before ten minutes are over: the last round takes its time too."""
 IDLE_POLL_S = 0.5
-LONGEST_REST_S = 10.0
+RESTS: dict[SnapshotName, float] = {"general": 1 / 3, "restricted": 3.0}
+"""How long each snapshot's work rests, in times of what it took."""
+LONGEST_REST_S: dict[SnapshotName, float] = {"general": 10.0, "restricted": 60.0}
 RETRY_BLOCKED_S = 5.0
 EXPECTATIONS_EVERY_S = 300.0
 REPORTS_PER_ROUND = 10
@@ -42,7 +48,50 @@ class Round:
 
     publication: Publication
     events: int
+    """What had landed since the last one of the same snapshot."""
     seconds: float
+
+
+@dataclasses.dataclass
+class Pace:
+    """Publication of a snapshot again and again, whenever there is something new, and a rest then.
+
+    The rest is `times` what the work took, within bounds: however long it takes, the rest of the
+    time is left to others.
+    """
+
+    times: float
+    longest_s: float
+    events: int = 0
+    """Landed since the last publication."""
+    is_due: bool = True
+    rest_until: float = 0.0
+
+    def note(self, landed: int, *, is_new: bool) -> None:
+        """So many events have landed; `is_new` if there is a reason to publish."""
+        self.events += landed
+        self.is_due = self.is_due or is_new
+
+    def is_ready(self) -> bool:
+        """Whether there is something to do, and the rest is over."""
+        return self.is_due and time.monotonic() >= self.rest_until
+
+    def work(
+        self, publish: Callable[[], Publication], report: Callable[[Round], None]
+    ) -> Publication:
+        """Publish now, and rest; what was blocked is tried again soon, whatever is new."""
+        begun = time.monotonic()
+        publication = publish()
+        took = time.monotonic() - begun
+        if publication.blocked_by:
+            # Their details may name what only compliance may know.
+            log.error("publication.blocked", checks=publication.blocked_by)
+        report(Round(publication, self.events, took))
+        self.is_due = bool(publication.blocked_by)
+        rest = min(max(took * self.times, IDLE_POLL_S), self.longest_s)
+        self.rest_until = time.monotonic() + (RETRY_BLOCKED_S if self.is_due else rest)
+        self.events = 0
+        return publication
 
 
 class ExpectationsProcess:
@@ -112,28 +161,26 @@ def stream(
     deadline = time.monotonic() + seconds
     suites = ExpectationsProcess(flow)
     reports = MissingReports(flow.places, flow.api)
+    paces = {name: Pace(RESTS[name], LONGEST_REST_S[name]) for name in NAMES}
+    latest = Publication({}, ["general"], [])
     flow.recover()
     flow.dbt.parse()
-    events, due, rest_until = 0, True, 0.0
     try:
         while time.monotonic() < deadline and not give_way() and not flow.lock.is_wanted():
             landed = _land(flow)
-            events += landed
-            # Marts that a new result of the suites concerns are published, or blocked, anew.
-            due = suites.poll() or due or landed > 0
             if landed:
                 flow.write_progress(None)
-            if due and time.monotonic() >= rest_until:
-                begun = time.monotonic()
-                publication = _build_and_publish(flow, suites)
-                took = time.monotonic() - begun
-                report(Round(publication, events, took))
-                # A quarter of the time is left to others: what comes meanwhile lands all the same.
-                rest_until = time.monotonic() + min(max(took / 3, IDLE_POLL_S), LONGEST_REST_S)
-                events, due = 0, bool(publication.blocked_by)
-                if due:
-                    rest_until = time.monotonic() + RETRY_BLOCKED_S
-            elif not due:
+            # Marts that a new result of the suites concerns are published, or blocked, anew.
+            is_new = suites.poll() or landed > 0
+            for pace in paces.values():
+                pace.note(landed, is_new=is_new)
+            if paces["general"].is_ready():
+                latest = paces["general"].work(partial(_publish_general, flow, suites), report)
+            # Never made of what `general` does not show.
+            if paces["restricted"].is_ready() and not latest.blocked_by:
+                paces["restricted"].work(partial(_publish_rules, flow, suites, latest), report)
+                suites.start_if_due()
+            if not any(pace.is_due for pace in paces.values()):
                 _build_reports(reports)
     finally:
         suites.stop()
@@ -156,18 +203,21 @@ def _build_reports(reports: MissingReports) -> None:
         log.warning("reports.api_unreachable", detail=str(failure))
 
 
-def _build_and_publish(flow: Flow, suites: ExpectationsProcess) -> Publication:
+def _publish_general(flow: Flow, suites: ExpectationsProcess) -> Publication:
     flow.convert()
+    built = _build(flow, ("general",))
+    return flow.publish(merge(suites.outcomes, flow.light_checks()), built)
+
+
+def _publish_rules(flow: Flow, suites: ExpectationsProcess, latest: Publication) -> Publication:
+    """`latest` is of the marts beneath as they stand, and so are the outcomes of its checks."""
+    built = _build(flow, ("restricted",))
+    return flow.publish(merge(latest.outcomes, suites.outcomes), built)
+
+
+def _build(flow: Flow, names: Sequence[SnapshotName]) -> Sequence[SnapshotName]:
     try:
-        flow.build()
+        return flow.build(names)
     except DbtError:
         flow.write_progress(["dbt"])
         raise
-    publication = flow.publish(merge(suites.outcomes, flow.light_checks()))
-    if publication.blocked_by:
-        failed = [o.check for o in publication.outcomes if o.check.name in publication.blocked_by]
-        # The details may name what only compliance may know; names and the ledger's figures may not.
-        log.error("publication.blocked", checks=[check.name for check in failed])
-    else:
-        suites.start_if_due()
-    return publication

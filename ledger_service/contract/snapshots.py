@@ -19,13 +19,16 @@ import re
 import secrets
 from collections.abc import Generator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from ledger_service.contract import failpoints
 
 SnapshotName = Literal["general", "restricted"]
+NAMES: tuple[SnapshotName, ...] = get_args(SnapshotName)
+"""In the order in which they are published: `general` is never behind `restricted`, so that whoever
+follows an alert to its entries, or asks what reversed them, finds them there."""
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -15,12 +15,12 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import duckdb
 import msgspec
 
-from ledger_service.contract.snapshots import SnapshotName
+from ledger_service.contract.snapshots import NAMES, SnapshotName
 from pipelines.checks.declared import outcome
 from pipelines.checks.suites import SUITES, Suite
 from pipelines.ingestion.typed import write_parquet
@@ -49,7 +49,7 @@ def run(frames: Path, warehouse: Path, suites: Sequence[Suite] = SUITES) -> list
     Their Data Docs are in `site`.
     """
     outcomes: list[Outcome] = []
-    for snapshot in get_args(SnapshotName):
+    for snapshot in NAMES:
         mine = [suite for suite in suites if suite.snapshot == snapshot]
         try:
             outcomes += _run_site(

@@ -21,6 +21,7 @@ from pipelines.ingestion.typed import write_parquet
 PART_EVENTS = 250_000
 """Events of a ledger that share a part of a mart that grows with the journal."""
 _NOT_MONEY = ("DOUBLE", "FLOAT", "HUGEINT", "UHUGEINT")
+_Mark = tuple[int, ...]
 
 
 class MartTypeError(TypeError):
@@ -29,36 +30,84 @@ class MartTypeError(TypeError):
 
 @dataclasses.dataclass(frozen=True)
 class Mart:
-    """A published mart: which snapshot holds it, and the columns that name a row."""
+    """A published mart: which snapshot holds it, and the columns that name a row.
+
+    A row that becomes another gets another `last_seq`, or another value in one of `changing`.
+    """
 
     name: str
     snapshot: SnapshotName
     grain: tuple[str, ...]
+    changing: tuple[str, ...] = ()
 
     @property
-    def bucket(self) -> str:
-        """SQL: which part a row belongs to."""
-        if self.grain[:2] == ("ledger", "seq"):
-            return f"ledger || '/' || (seq // {PART_EVENTS})"
-        return "'all'"
+    def grows_with_journal(self) -> bool:
+        """Whether it has parts by `seq`; all others have one part."""
+        return self.grain[:2] == ("ledger", "seq")
 
 
-def write_parts(connection: duckdb.DuckDBPyConnection, mart: Mart, folder: Path) -> list[Part]:
+class KnownParts:
+    """What each part held when it was looked at last: by far the most have not changed since.
+
+    A part is looked at again, row by row, when the number of its rows, what they say of `last_seq` or
+    their `changing` columns are others. Good for one warehouse that is only built on.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[_Mark, Part]] = {}
+
+    def forget(self) -> None:
+        """The marts were built anew."""
+        self._known.clear()
+
+    def get(self, mart: Mart, rows: str, mark: _Mark) -> Part | None:
+        """The part of these rows, if they are as they were."""
+        known, part = self._known.get((mart.name, rows), (None, None))
+        return part if mark == known else None
+
+    def set(self, mart: Mart, rows: str, mark: _Mark, part: Part) -> None:
+        """These rows are in `part`."""
+        self._known[mart.name, rows] = (mark, part)
+
+
+def write_parts(
+    connection: duckdb.DuckDBPyConnection, mart: Mart, folder: Path, known: KnownParts
+) -> list[Part]:
     """Write the parts of `mart` that are not in `folder` yet; gives all of them, in order.
 
     Errors: `MartTypeError`.
     """
+    table = f"marts.{mart.name}"
+    schema = _schema(connection, table)
     parts = []
-    for bucket, rows, content_hash in contents(connection, f"marts.{mart.name}", mart.bucket):
-        part = Part(f"parts/{mart.name}-{content_hash}.parquet", rows, content_hash)
+    for rows, mark in _marks(connection, mart) if mart.grows_with_journal else [("true", None)]:
+        part = known.get(mart, rows, mark) if mark else None
+        if part is None:
+            count, content_hash = _content(connection, table, schema, rows)
+            part = Part(f"parts/{mart.name}-{content_hash}.parquet", count, content_hash)
+            if mark:
+                known.set(mart, rows, mark, part)
         if not (folder / part.path).exists():
-            label = bucket.replace("'", "''")
-            where = f"where {mart.bucket} = '{label}'"
-            order = ", ".join(mart.grain)
-            query = f"select * from marts.{mart.name} {where} order by {order}"
+            query = f"select * from {table} where {rows} order by {', '.join(mart.grain)}"
             _write(connection, query, folder / part.path)
         parts.append(part)
     return parts
+
+
+def _marks(connection: duckdb.DuckDBPyConnection, mart: Mart) -> list[tuple[str, _Mark | None]]:
+    """Conditions that name the rows of each part, and what changes whenever they do."""
+    changing = ", ".join(("last_seq", *mart.changing))
+    found = connection.execute(
+        f"select ledger, seq // {PART_EVENTS} as place, "
+        f"count(*), sum(hash({changing})), bit_xor(hash({changing})) "
+        f"from marts.{mart.name} group by ledger, place order by ledger, place"
+    ).fetchall()
+    marks = []
+    for ledger, place, *mark in found:
+        name, first = ledger.replace("'", "''"), place * PART_EVENTS
+        rows = f"ledger = '{name}' and seq >= {first} and seq < {first + PART_EVENTS}"
+        marks.append((rows, tuple(mark)))
+    return marks or [("true", None)]
 
 
 def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
@@ -74,25 +123,21 @@ def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> Non
     failpoints.reach("part.after_name")
 
 
-def contents(
-    connection: duckdb.DuckDBPyConnection, table: str, bucket: str = "'all'"
-) -> list[tuple[str, int, str]]:
-    """Bucket, number of rows and content hash, per bucket of `table`; one where it is empty.
+def content_of(connection: duckdb.DuckDBPyConnection, table: str) -> tuple[int, str]:
+    """Number of rows and content hash of a table. Errors: `MartTypeError`."""
+    return _content(connection, table, _schema(connection, table), "true")
 
-    Errors: `MartTypeError`.
-    """
-    schema = _schema(connection, table)
+
+def _content(
+    connection: duckdb.DuckDBPyConnection, table: str, schema: list[tuple[str, str]], rows: str
+) -> tuple[int, str]:
     columns = ", ".join(f'"{name}"' for name, _ in schema)
     # hash() is UBIGINT and its sum HUGEINT: exact. The sum of UHUGEINTs would be a DOUBLE.
-    found = connection.execute(
-        "select bucket, count(*), sum(h), bit_xor(h) from ("
-        f"select {bucket} as bucket, hash({columns}) as h from {table}) "
-        "group by bucket order by bucket"
+    ((count, total, mixed),) = connection.execute(
+        "select count(*), coalesce(sum(h), 0), coalesce(bit_xor(h), 0) "
+        f"from (select hash({columns}) as h from {table} where {rows})"
     ).fetchall()
-    return [
-        (str(name), int(rows), _digest(f"{schema}|{rows}|{total}|{mixed}"))
-        for name, rows, total, mixed in found or [("all", 0, 0, 0)]
-    ]
+    return int(count), _digest(f"{schema}|{count}|{total}|{mixed}")
 
 
 def _digest(text: str) -> str:

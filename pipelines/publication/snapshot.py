@@ -1,8 +1,7 @@
-"""Publication: parts, then the manifest, then the pointer, `restricted` before `general`.
+"""Publication: parts, then the manifest, then the pointer, `general` before `restricted`.
 
 A reader sees the snapshot before or the one after, never half of either: whatever a pointer names
-was complete before the pointer was switched. `restricted` goes first, so that nobody who follows a
-fact from `general` finds `restricted` behind it.
+was complete before the pointer was switched.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import msgspec
 from ledger_service.contract import failpoints
 from ledger_service.contract.events import timestamp
 from ledger_service.contract.snapshots import (
+    NAMES,
     CheckResult,
     Manifest,
     Part,
@@ -29,12 +29,11 @@ from ledger_service.contract.snapshots import (
     remove_unless_held,
     write_atomically,
 )
-from pipelines.publication.parts import Mart, contents, write_parts
+from pipelines.publication.parts import KnownParts, Mart, content_of, write_parts
 
 KEEP = 10
 KEEP_S = 120.0
 """Even where many snapshots a minute are published, a reader has this long to open its files."""
-ORDER: tuple[SnapshotName, ...] = ("restricted", "general")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -56,30 +55,39 @@ def publish(
     snapshots: Path,
     marts: Sequence[Mart],
     outcomes: Sequence[Outcome],
+    *,
     code_version: str,
+    known: KnownParts,
+    names: Sequence[SnapshotName] = NAMES,
 ) -> dict[SnapshotName, Manifest]:
     """Publish the marts as they stand in the warehouse; gives the new manifests.
 
-    The caller has looked at `blocked_by`. Errors: `MartTypeError`; then both pointers stay.
+    `known` is of this warehouse. Both snapshots count their versions together. The caller has
+    looked at `blocked_by`, and names `restricted` alone only where its marts were built from what
+    `general` shows. Errors: `MartTypeError`; then all pointers stay.
     """
     as_of = read_as_of(connection)
-    version = 1 + max((newest_version(snapshots / name) for name in ORDER), default=0)
+    version = 1 + max((newest_version(snapshots / name) for name in NAMES), default=0)
     manifests: dict[SnapshotName, Manifest] = {}
-    for name in ORDER:
+    for name in names:
         folder = snapshots / name
         manifests[name] = Manifest(
             name=name,
             version=version,
             created_at=timestamp(dt.datetime.now(dt.UTC)),
             as_of=as_of,
-            marts={m.name: write_parts(connection, m, folder) for m in marts if m.snapshot == name},
+            marts={
+                mart.name: write_parts(connection, mart, folder, known)
+                for mart in marts
+                if mart.snapshot == name
+            },
             checks=[o.check for o in outcomes if name == "restricted" or not o.restricted],
             code_version=code_version,
             grain={m.name: list(m.grain) for m in marts if m.snapshot == name},
         )
-    for name in ORDER:
+    for name in names:
         _switch(snapshots / name, manifests[name])
-    for name in ORDER:
+    for name in names:
         prune(snapshots, name)
     return manifests
 
@@ -182,7 +190,7 @@ def _problem(file: Path, part: Part) -> str | None:
     with duckdb.connect(":memory:") as connection:
         quoted = str(file).replace("'", "''")
         try:
-            ((_, rows, content_hash),) = contents(connection, f"read_parquet('{quoted}')")
+            rows, content_hash = content_of(connection, f"read_parquet('{quoted}')")
         except duckdb.Error as failure:
             return f"can't be read ({type(failure).__name__})"
     if rows != part.rows:

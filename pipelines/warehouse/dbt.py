@@ -13,8 +13,9 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
+from ledger_service.contract import snapshots
 from ledger_service.contract.snapshots import SnapshotName
 from pipelines.places import Places
 from pipelines.publication.parts import Mart
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 DUCKDB, SPARK = "duckdb", "spark"
 """Targets of the project's profile."""
-UNCHANGING = ("--exclude", "config.materialized:view", "tag:steady")
+UNCHANGING = ("config.materialized:view", "tag:steady")
 """What a run on a warehouse that was built before leaves out: views show what is new by themselves,
 and steady tables hold no facts."""
+RULES = "tag:typology"
+"""The models that only `restricted` needs; what `general` holds is made of none of them."""
 QUIET = ("--quiet", "--log-level-file", "none")
 """Logging every statement to a file takes a good part of a small run's time."""
 
@@ -67,8 +70,8 @@ class Dbt:
         self._places = places
         self._target = target
         self._manifest: Manifest | None = None
-        self._prepared = False
-        """Whether seeds and views are in the warehouse as this project has them."""
+        self._prepared: set[SnapshotName] = set()
+        """The snapshots whose seeds and views are in the warehouse as this project has them."""
 
     def parse(self) -> Manifest:
         """Read the project, or give what was read before. Needs no warehouse."""
@@ -78,14 +81,24 @@ class Dbt:
         self._manifest = manifest
         return manifest
 
-    def run(self, *, full_refresh: bool = False) -> None:
-        """Bring all models up to what has landed. Errors: `DbtError`."""
+    def run(
+        self, names: Sequence[SnapshotName] = snapshots.NAMES, *, full_refresh: bool = False
+    ) -> None:
+        """Bring the models that these snapshots need up to what has landed. Errors: `DbtError`.
+
+        `restricted` by itself is made of `general` as it stands.
+        """
         run = ["--vars", json.dumps(variables())]
         if not self._prepared:
             self._invoke(["seed", *run])
+        select = [] if "general" in names else ["--select", RULES]
+        left_out = [] if "restricted" in names or select else [RULES]
+        if self._prepared.issuperset(names):
+            left_out += UNCHANGING
+        exclude = ["--exclude", *left_out] if left_out else []
         refresh = ["--full-refresh"] if full_refresh else []
-        self._invoke(["run", *run, *refresh, *(UNCHANGING if self._prepared else ())])
-        self._prepared = True
+        self._invoke(["run", *run, *refresh, *select, *exclude])
+        self._prepared.update(names)
 
     def operate(self, macro: str, **values: Any) -> None:
         """Call a macro by itself. Errors: `DbtError`."""
@@ -93,7 +106,7 @@ class Dbt:
 
     def forget_warehouse(self) -> None:
         """The warehouse was dropped: seeds and views are to be made again."""
-        self._prepared = False
+        self._prepared.clear()
 
     def test(self) -> None:
         """Run the data tests. Errors: `DbtError`."""
@@ -112,21 +125,6 @@ class Dbt:
         )
         return manifest, catalog, Path(DOCS_INDEX_FILE_PATH).read_text()
 
-    def published_marts(self) -> list[Mart]:
-        """The models whose `meta` names a snapshot and the columns that name a row.
-
-        Errors: `DbtError` for a model that names a snapshot but no grain.
-        """
-        marts = []
-        for node in self.parse().nodes.values():
-            meta = node.config.meta or {}
-            if node.resource_type != "model" or "snapshot" not in meta:
-                continue
-            if meta["snapshot"] not in get_args(SnapshotName) or not meta.get("grain"):
-                raise DbtError(f"{node.name}: meta needs snapshot (general, restricted) and grain")
-            marts.append(Mart(node.name, meta["snapshot"], tuple(meta["grain"])))
-        return sorted(marts, key=lambda mart: mart.name)
-
     def _invoke(self, command: Sequence[str]) -> Any:
         from dbt.cli.main import dbtRunner
 
@@ -143,6 +141,23 @@ class Dbt:
         if not outcome.success:
             raise DbtError(f"dbt {command[0]}: {_failures(outcome.result)}")
         return outcome.result
+
+
+def published_marts(manifest: Manifest) -> list[Mart]:
+    """The models whose `meta` names a snapshot, the columns that name a row and those that change.
+
+    Errors: `DbtError` for a model that names a snapshot but no grain.
+    """
+    marts = []
+    for node in manifest.nodes.values():
+        meta = node.config.meta or {}
+        if node.resource_type != "model" or "snapshot" not in meta:
+            continue
+        if meta["snapshot"] not in snapshots.NAMES or not meta.get("grain"):
+            raise DbtError(f"{node.name}: meta needs snapshot (general, restricted) and grain")
+        changing = tuple(meta.get("changing", ()))
+        marts.append(Mart(node.name, meta["snapshot"], tuple(meta["grain"]), changing))
+    return sorted(marts, key=lambda mart: mart.name)
 
 
 def release(adapter: Any) -> None:

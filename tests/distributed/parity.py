@@ -22,7 +22,7 @@ from pipelines.ingestion.manifest import DataFile, LandedSource, Landing
 from pipelines.ingestion.tables import TABLES
 from pipelines.ingestion.typed import write_parquet
 from pipelines.places import Places
-from pipelines.publication.parts import contents
+from pipelines.publication.parts import content_of
 from pipelines.warehouse import database
 from pipelines.warehouse.dbt import Dbt
 from pipelines.warehouse.spark import SparkMarts
@@ -98,7 +98,7 @@ class House:
                 columns = "* exclude (built_at)" if name == "marts.build" else "*"
                 here = f"(select {columns} from {name})"
                 there = f"(select {columns} from {self._on_spark(name)})"
-                if contents(connection, here) != contents(connection, there):
+                if content_of(connection, here) != content_of(connection, there):
                     found[name] = connection.execute(
                         f"(select 'DuckDB', * from (from {here} except all from {there}) limit 3)"
                         f" union all (select 'Spark', * from (from {there} except all from {here})"

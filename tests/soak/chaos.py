@@ -8,7 +8,6 @@ same plan of kills.
 
 from __future__ import annotations
 
-import argparse
 import random
 import signal
 import sys
@@ -24,6 +23,7 @@ from pipelines.flow import Flow
 from pipelines.ledger_api import LedgerApi
 from tests import servers
 from tests.soak import stream_sabotage
+from tests.soak.arguments import give_up_after, parser_of
 from tests.soak.cluster import Node, clients
 from tests.soak.side_facts import SideFacts
 from tests.soak.snapshot_watcher import SnapshotWatcher
@@ -244,17 +244,10 @@ def controls(seed: int) -> int:
 
 def main(arguments: list[str]) -> int:
     """Run once; 1 where a promise was broken or a place was never hit."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--sabotage", default="", choices=["", *stream_sabotage.ALL])
-    parser.add_argument("--controls", action="store_true", help="every sabotage; all must be found")
-    chosen = parser.parse_args(arguments)
+    chosen = parser_of(__doc__, 100, stream_sabotage.ALL).parse_args(arguments)
     print(f"seed {chosen.seed}", flush=True)
-    for number in (signal.SIGALRM, signal.SIGTERM):
-        signal.signal(number, _give_up)
     runs = len(stream_sabotage.ALL) if chosen.controls else 1
-    signal.alarm(runs * LONGEST_S + chosen.kills * LONGEST_S_A_KILL)
+    give_up_after(runs * LONGEST_S + chosen.kills * LONGEST_S_A_KILL)
     if chosen.controls:
         return controls(chosen.seed)
     with tempfile.TemporaryDirectory(prefix="tallystick-chaos-") as folder:
@@ -264,10 +257,6 @@ def main(arguments: list[str]) -> int:
     result.write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2))
     print(result)
     return 1 if verdict.violations or verdict.missed else 0
-
-
-def _give_up(*_: object) -> None:
-    raise SystemExit("stopped: the soak did not come to its end, something may answer nothing")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 
+from ledger_service.contract.snapshots import NAMES
 from pipelines import streaming
 from pipelines.flow import Flow
 from pipelines.ingestion import compaction
@@ -32,7 +33,7 @@ def main(sabotage: str, expectations: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     compaction.MANY_FILES = MANY_FILES
     snapshot.KEEP, snapshot.KEEP_S = KEPT_SNAPSHOTS, KEPT_S
-    streaming.LONGEST_REST_S = 1.0
+    streaming.LONGEST_REST_S = dict.fromkeys(NAMES, 1.0)
     if expectations == "without":
         streaming.ExpectationsProcess.start_if_due = lambda _: None
     flow = Flow.from_settings()

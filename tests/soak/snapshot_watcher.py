@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import get_args
 
 from ledger_service.contract.snapshots import (
+    NAMES,
     Manifest,
     NotPublishedError,
     SnapshotName,
@@ -22,7 +22,7 @@ AGAIN_S = 10.0
 
 
 class SnapshotWatcher(Beside):
-    """Finds every snapshot whole, never behind one that it saw, `restricted` not behind `general`."""
+    """Finds every snapshot whole, never behind one that it saw, `general` not behind `restricted`."""
 
     def __init__(self, snapshots: Path) -> None:
         super().__init__(PAUSE_S)
@@ -35,12 +35,12 @@ class SnapshotWatcher(Beside):
 
     def step(self) -> None:
         """Look at both."""
-        general = read_manifest(self._snapshots, "general")
         restricted = read_manifest(self._snapshots, "restricted")
+        general = read_manifest(self._snapshots, "general")
         self.looks += 1
-        if general is not None and (restricted is None or _behind(restricted.as_of, general.as_of)):
-            self.wrong(f"restricted is behind general {general.version}")
-        for name in get_args(SnapshotName):
+        if restricted and (general is None or _behind(general.as_of, restricted.as_of)):
+            self.wrong(f"general is behind restricted {restricted.version}")
+        for name in NAMES:
             self._open(name)
 
     def _open(self, name: SnapshotName) -> None:

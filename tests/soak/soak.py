@@ -6,7 +6,6 @@ the same plan of kills and the same clients.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import random
@@ -25,6 +24,7 @@ from tests import servers
 from tests.asking import body_of, place_of
 from tests.reference_ledger import AccountState
 from tests.soak import sabotage
+from tests.soak.arguments import give_up_after, parser_of
 from tests.soak.client import FLOORS, LEDGER
 from tests.soak.cluster import LEASE_SECONDS, Cluster, Node, clients, cluster
 from tests.soak.durable_postgres import DurablePostgres
@@ -327,24 +327,14 @@ def controls(seed: int) -> int:
     return 1 if unnoticed else 0
 
 
-def _give_up(*_: object) -> None:
-    raise SystemExit("stopped: the soak did not come to its end, something may answer nothing")
-
-
 def main(arguments: list[str]) -> int:
     """Run once; 1 where a promise was broken or a place was hit too seldom."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser = parser_of(__doc__, 200, sabotage.ALL)
     parser.add_argument("--no-relay", action="store_true", help="without Kafka and the relay")
-    parser.add_argument("--sabotage", default="", choices=["", *sabotage.ALL])
-    parser.add_argument("--controls", action="store_true", help="every sabotage; all must be found")
     chosen = parser.parse_args(arguments)
     print(f"seed {chosen.seed}", flush=True)
-    for number in (signal.SIGALRM, signal.SIGTERM):
-        signal.signal(number, _give_up)
     runs = len(sabotage.ALL) if chosen.controls else 1
-    signal.alarm(runs * (LONGEST_S + chosen.kills * LONGEST_S_A_KILL))
+    give_up_after(runs * (LONGEST_S + chosen.kills * LONGEST_S_A_KILL))
     if chosen.controls:
         return controls(chosen.seed)
     begun = time.monotonic()

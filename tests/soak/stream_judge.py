@@ -10,7 +10,6 @@ import dataclasses
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import get_args
 
 import duckdb
 import psycopg
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from ledger_service.contract import topics
 from ledger_service.contract.brokers import Brokers
 from ledger_service.contract.events import JournalEvent, TransactionPosted, decode_journal
-from ledger_service.contract.snapshots import SnapshotName, read_manifest
+from ledger_service.contract.snapshots import NAMES, read_manifest
 from ledger_service.engine.verify import verify
 from pipelines.flow import Flow
 from pipelines.ingestion import quarantine, rewriting
@@ -27,7 +26,7 @@ from pipelines.ingestion.manifest import DataFile, LandedSource, Landing
 from pipelines.ingestion.typed import Converter
 from pipelines.places import Places
 from pipelines.publication import reading, snapshot
-from pipelines.publication.parts import contents
+from pipelines.publication.parts import content_of
 from pipelines.warehouse import database
 from tests.compared_marts import compared_marts
 from tests.integration.pipelines.surroundings import LedgerOracle, typed_contents
@@ -74,7 +73,7 @@ class StreamJudge:
             f"typed {name}": (sources[name].typed_seq if name in sources else 0, self._head(name))
             for name in (LEDGER, "parties")
         }
-        for name in get_args(SnapshotName):
+        for name in NAMES:
             manifest = read_manifest(self.places.snapshots, name)
             ends[name] = (manifest.as_of.get(LEDGER, 0) if manifest else 0, self._head(LEDGER))
         late = [f"{what}: {seq} of {head}" for what, (seq, head) in ends.items() if seq != head]
@@ -161,7 +160,7 @@ class StreamJudge:
 
     def _compare_snapshots(self) -> list[str]:
         found: list[str] = []
-        for name in get_args(SnapshotName):
+        for name in NAMES:
             manifest = read_manifest(self.places.snapshots, name)
             if manifest is not None:
                 try:
@@ -232,7 +231,7 @@ class StreamJudge:
         names = compared_marts(flow.dbt.parse())
         names.remove("marts.build")  # says when it was made
         with database.opened(self.places.warehouse_file) as connection:
-            return {name: contents(connection, name)[0][2] for name in names}
+            return {name: content_of(connection, name)[1] for name in names}
 
 
 def _compare_raw(landing: Landing, name: str, source: LandedSource, stored: Stored) -> list[str]:

@@ -116,9 +116,9 @@ def write_parts_in_place(_: Any = None) -> None:
     """A part keeps its name when its rows change."""
     write = parts.write_parts
 
-    def in_place(connection, mart, folder):
+    def in_place(connection, mart, folder, known):
         kept = []
-        for number, part in enumerate(write(connection, mart, folder)):
+        for number, part in enumerate(write(connection, mart, folder, known)):
             path = f"parts/{mart.name}-{number}.parquet"
             (folder / path).write_bytes((folder / part.path).read_bytes())
             kept.append(msgspec.structs.replace(part, path=path))

@@ -15,7 +15,8 @@ import duckdb
 import pytest
 
 from pipelines.publication import reading, snapshot
-from pipelines.publication.parts import Mart
+from pipelines.publication.parts import KnownParts
+from pipelines.warehouse.dbt import published_marts
 from tests.documents import ROOT
 from tests.integration.dbt import histories, oracles
 from tests.integration.dbt.histories import ASKED
@@ -32,13 +33,9 @@ HELD = histories.HELD[5]
 def reader(built: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[reading.Reader]:
     """The marts, published, and opened as an analyst opens them."""
     snapshots = tmp_path_factory.mktemp("published")
-    marts = [
-        Mart(node.name, node.config.meta["snapshot"], tuple(node.config.meta["grain"]))
-        for node in built.manifest.nodes.values()
-        if node.resource_type == "model" and "snapshot" in (node.config.meta or {})
-    ]
+    marts = published_marts(built.manifest)
     with duckdb.connect(str(built.file)) as connection:
-        snapshot.publish(connection, snapshots, marts, [], "test")
+        snapshot.publish(connection, snapshots, marts, [], code_version="test", known=KnownParts())
     with reading.opened(snapshots, "general") as one:
         yield one
 

@@ -294,7 +294,7 @@ class Warehouse:
         self.land(facts.rows if isinstance(facts, Facts) else facts)
         if not self.begun:
             self.dbt("seed")
-        self.dbt("run", *(UNCHANGING if self.begun else ()))
+        self.dbt("run", *(("--exclude", *UNCHANGING) if self.begun else ()))
         self.begun = True
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ import pytest
 
 from ledger_service.contract import topics
 from ledger_service.contract.events import TransactionPosted
-from ledger_service.contract.snapshots import Progress, read_progress
+from ledger_service.contract.snapshots import NAMES, Progress, read_progress
 from pipelines import streaming
 from pipelines.flow import Flow
 from pipelines.ledger_api import LedgerApi
@@ -63,7 +63,7 @@ class World:
     writer: TopicWriter
     oracle: LedgerOracle
     rounds: list[streaming.Round] = dataclasses.field(default_factory=list)
-    """The first round builds everything, the second one what was posted meanwhile."""
+    """Both snapshots of all there is, then both of what was posted meanwhile."""
     progress: Progress | None = None
     """What the flow said of itself after the last round."""
 
@@ -89,7 +89,7 @@ class World:
                 self.post(1_00)
 
         streaming.stream(
-            self.flow, seconds=180, give_way=lambda: len(self.rounds) == 2, report=report
+            self.flow, seconds=180, give_way=lambda: len(self.rounds) == 4, report=report
         )
         self.progress = read_progress(self.flow.places.snapshots)
 
@@ -132,7 +132,7 @@ def world(kafka) -> Iterator[World]:
             with pytest.MonkeyPatch.context() as patch:
                 # Great Expectations has a test of its own; here it would only take processor time.
                 patch.setattr(streaming.ExpectationsProcess, "start_if_due", lambda _self: None)
-                patch.setattr(streaming, "LONGEST_REST_S", 0.0)
+                patch.setattr(streaming, "LONGEST_REST_S", dict.fromkeys(NAMES, 0.0))
                 one.stream()
             yield one
         flow.close()

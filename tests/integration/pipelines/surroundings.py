@@ -30,7 +30,7 @@ from ledger_service.contract.events import (
 from pipelines.ingestion import raw
 from pipelines.ingestion.manifest import DataFile, LandedSource, Landing
 from pipelines.ingestion.tables import TABLES
-from pipelines.publication.parts import contents
+from pipelines.publication.parts import content_of
 from pipelines.warehouse import database
 
 
@@ -51,9 +51,7 @@ def typed_contents(landing: Landing) -> dict[str, tuple[int, str]]:
     """Rows and content hash of each typed table, whatever files they lie in."""
     with duckdb.connect(":memory:") as connection:
         database.make_landing_views(connection, landing)
-        return {
-            table.name: contents(connection, f"landing.{table.name}")[0][1:] for table in TABLES
-        }
+        return {table.name: content_of(connection, f"landing.{table.name}") for table in TABLES}
 
 
 class TopicWriter:

@@ -1,4 +1,6 @@
-"""A whole build in Dagster, in a process of its own: what its pages then say, and to whom."""
+"""Whole builds in Dagster, each in a process of its own: what they publish, what its pages then say,
+and to whom.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ledger_service.contract.snapshots import read_manifest
+from ledger_service.contract.snapshots import NAMES, read_manifest, read_progress
 from pipelines.checks.suites import SUITES
+from pipelines.publication import snapshot
 from tests.integration.pipelines.conftest import LEDGER
 
 COUNTS = {"dagster/row_count", "dagster_dbt/failed_row_count"}
@@ -20,9 +23,18 @@ STACK_YAML = Path(__file__).parents[3] / "ledger_service" / "stack" / "dagster.y
 pytestmark = pytest.mark.timeout(900)
 
 
+def start_build() -> subprocess.Popen[str]:
+    """Job `build` in a process of its own, as every run is one."""
+    command = [sys.executable, "-m", "dagster", "job", "execute"]
+    return subprocess.Popen(
+        [*command, "-m", "pipelines.definitions", "-j", "build"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def built(world, kafka, tmp_path_factory) -> Iterator[SimpleNamespace]:
-    """One run of job `build` in a home of its own, over the topics and the ledger of the world."""
+    """Two runs at once of job `build`, in one home, over the topics and the ledger of the world."""
     import dagster as dg
 
     home = tmp_path_factory.mktemp("build")
@@ -39,16 +51,14 @@ def built(world, kafka, tmp_path_factory) -> Iterator[SimpleNamespace]:
             "DAGSTER_HOME": str(dagster_home),
         }.items():
             patch.setenv(name, value)
-        command = [sys.executable, "-m", "dagster", "job", "execute"]
-        # A process of its own, as every run is one.
-        done = subprocess.run(
-            [*command, "-m", "pipelines.definitions", "-j", "build"],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+        runs = [start_build() for _ in range(2)]
+        for run in runs:
+            _, said = run.communicate()
+            assert run.returncode == 0, said[-3000:]
         with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-            (record,) = instance.get_run_records()
-            events = [e.dagster_event for e in instance.all_logs(record.dagster_run.run_id)]
+            records = instance.get_run_records()
+            assert len(records) == 2
+            events = [e.dagster_event for e in instance.all_logs(records[0].dagster_run.run_id)]
             yield SimpleNamespace(home=home, instance=instance, events=[e for e in events if e])
 
 
@@ -91,6 +101,36 @@ def test_the_build_publishes_and_every_asset_says_how_much_it_holds(built, world
     assert general[f"seq of {LEDGER}"] == manifest.as_of[LEDGER]
     assert general[f"seconds that {LEDGER} is behind"] == 0
     assert general["dagster/row_count"] > 100
+
+
+def test_two_builds_at_once_leave_whole_snapshots_of_all_there_is(built, world):
+    folder = built.home / "snapshots"
+    for name in NAMES:
+        versions = sorted(int(path.stem) for path in (folder / name / "manifests").glob("*.json"))
+        assert versions == [1, 2], "each has published, one after the other"
+        for version in versions:
+            manifest = read_manifest(folder, name, version)
+            assert manifest is not None
+            assert manifest.as_of[LEDGER] == world.oracle.events[LEDGER][-1].seq
+            snapshot.verify(folder, manifest)
+
+
+def test_a_build_with_a_failed_check_publishes_nothing_and_says_which(built, world, monkeypatch):
+    before = {name: read_manifest(built.home / "snapshots", name) for name in NAMES}
+    balances = world.oracle.balances
+
+    def lying(ledger, seq):
+        first, *others = balances(ledger, seq)
+        return [{**first, "debits": first["debits"] + 1}, *others]
+
+    monkeypatch.setattr(world.oracle, "balances", lying)
+    run = start_build()
+    _, said = run.communicate()
+    assert run.returncode == 1, said[-3000:]
+    assert {name: read_manifest(built.home / "snapshots", name) for name in NAMES} == before
+    progress = read_progress(built.home / "snapshots")
+    assert progress is not None
+    assert progress.blocked_by == ["two_roads_balances", "two_roads_trial_balance"]
 
 
 def test_a_column_says_what_it_is_made_of(built):

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from pipelines.publication import snapshot
-from pipelines.publication.parts import Mart
+from pipelines.publication.parts import KnownParts, Mart
 
 MARTS = [
     Mart("entries", "general", ("ledger", "seq", "entry_no")),
@@ -46,7 +46,9 @@ class Warehouse:
     def publish(self, change: str = "") -> int:
         if change:
             self.connection.execute(change)
-        found = snapshot.publish(self.connection, self.snapshots, MARTS, [], "test")
+        found = snapshot.publish(
+            self.connection, self.snapshots, MARTS, [], code_version="test", known=KnownParts()
+        )
         return found["general"].version
 
     def kept(self, name: str = "general") -> list[int]:

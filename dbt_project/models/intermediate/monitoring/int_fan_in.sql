@@ -9,17 +9,29 @@ with parameters as (
 
 -- An account that came with an opening balance had a life that the ledger doesn't know: whoever
 -- sends during its first days counts as known. One that began here knows nobody.
+opening_balances as (
+    select distinct
+        ledger,
+        account
+    from {{ ref('entries') }}
+    where kind = 'opening_balance'
+),
+
 account_starts as (
     select
-        entries.ledger,
-        entries.account,
-        min({{ day_number('entries.effective_date') }}) as first_day,
-        max(case when entries.kind = 'opening_balance' then 1 else 0 end) as has_past
-    from {{ ref('entries') }} as entries
+        daily.ledger,
+        daily.account,
+        min({{ day_number('daily.balance_date') }}) as first_day,
+        max(case when opening_balances.account is null then 0 else 1 end) as has_past
+    from {{ ref('account_balances_daily') }} as daily
     inner join {{ ref('int_touched_subjects') }} as touched
-        on entries.ledger = touched.ledger and entries.account = touched.subject
-    where entries.account like 'customer:%'
-    group by entries.ledger, entries.account
+        on daily.ledger = touched.ledger and daily.account = touched.subject
+    left join opening_balances
+        on
+            daily.ledger = opening_balances.ledger
+            and daily.account = opening_balances.account
+    where daily.account like 'customer:%'
+    group by daily.ledger, daily.account
 ),
 
 inflows as (
