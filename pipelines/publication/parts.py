@@ -8,6 +8,7 @@ hashes stand for the set of rows; they guard against accident and waste, not aga
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import hashlib
 import os
 from pathlib import Path
@@ -39,11 +40,25 @@ class Mart:
     snapshot: SnapshotName
     grain: tuple[str, ...]
     changing: tuple[str, ...] = ()
+    monthly: str = ""
+    """The date by whose month it has parts, where it grows by days and not by `seq`."""
 
     @property
-    def grows_with_journal(self) -> bool:
-        """Whether it has parts by `seq`; all others have one part."""
-        return self.grain[:2] == ("ledger", "seq")
+    def divided_by(self) -> str:
+        """SQL: the first `seq`, or the first day, of what shares a part; empty for one part of all."""
+        if self.grain[:2] == ("ledger", "seq"):
+            return f"seq // {PART_EVENTS} * {PART_EVENTS}"
+        return f"cast(date_trunc('month', {self.monthly}) as date)" if self.monthly else ""
+
+    def condition(self, ledger: str, first: int | dt.date) -> str:
+        """SQL: whether a row is in the part of a ledger that begins with `first`."""
+        name = ledger.replace("'", "''")
+        if isinstance(first, dt.date):
+            month = f"date '{first}'"
+            span = f"{self.monthly} >= {month} and {self.monthly} < {month} + interval 1 month"
+        else:
+            span = f"seq >= {first} and seq < {first + PART_EVENTS}"
+        return f"ledger = '{name}' and {span}"
 
 
 class KnownParts:
@@ -80,7 +95,7 @@ def write_parts(
     table = f"marts.{mart.name}"
     schema = _schema(connection, table)
     parts = []
-    for rows, mark in _marks(connection, mart) if mart.grows_with_journal else [("true", None)]:
+    for rows, mark in _marks(connection, mart) if mart.divided_by else [("true", None)]:
         part = known.get(mart, rows, mark) if mark else None
         if part is None:
             count, content_hash = _content(connection, table, schema, rows)
@@ -98,15 +113,13 @@ def _marks(connection: duckdb.DuckDBPyConnection, mart: Mart) -> list[tuple[str,
     """Conditions that name the rows of each part, and what changes whenever they do."""
     changing = ", ".join(("last_seq", *mart.changing))
     found = connection.execute(
-        f"select ledger, seq // {PART_EVENTS} as place, "
+        f"select ledger, {mart.divided_by} as first, "
         f"count(*), sum(hash({changing})), bit_xor(hash({changing})) "
-        f"from marts.{mart.name} group by ledger, place order by ledger, place"
+        f"from marts.{mart.name} group by ledger, first order by ledger, first"
     ).fetchall()
-    marks = []
-    for ledger, place, *mark in found:
-        name, first = ledger.replace("'", "''"), place * PART_EVENTS
-        rows = f"ledger = '{name}' and seq >= {first} and seq < {first + PART_EVENTS}"
-        marks.append((rows, tuple(mark)))
+    marks: list[tuple[str, _Mark | None]] = [
+        (mart.condition(ledger, first), tuple(mark)) for ledger, first, *mark in found
+    ]
     return marks or [("true", None)]
 
 

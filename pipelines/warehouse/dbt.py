@@ -144,7 +144,7 @@ class Dbt:
 
 
 def published_marts(manifest: Manifest) -> list[Mart]:
-    """The models whose `meta` names a snapshot, the columns that name a row and those that change.
+    """The models whose `meta` names a snapshot and what else `Mart` says of them.
 
     Errors: `DbtError` for a model that names a snapshot but no grain.
     """
@@ -155,8 +155,15 @@ def published_marts(manifest: Manifest) -> list[Mart]:
             continue
         if meta["snapshot"] not in snapshots.NAMES or not meta.get("grain"):
             raise DbtError(f"{node.name}: meta needs snapshot (general, restricted) and grain")
-        changing = tuple(meta.get("changing", ()))
-        marts.append(Mart(node.name, meta["snapshot"], tuple(meta["grain"]), changing))
+        marts.append(
+            Mart(
+                node.name,
+                meta["snapshot"],
+                tuple(meta["grain"]),
+                changing=tuple(meta.get("changing", ())),
+                monthly=meta.get("monthly", ""),
+            )
+        )
     return sorted(marts, key=lambda mart: mart.name)
 
 

@@ -288,7 +288,7 @@ def parts_of(warehouse: Warehouse, known: KnownParts) -> dict[str, list[Part]]:
         return {
             mart.name: parts.write_parts(connection, mart, warehouse.file.parent, known)
             for mart in published_marts(warehouse.manifest)
-            if mart.grows_with_journal
+            if mart.divided_by
         }
 
 

@@ -1,7 +1,8 @@
 {{ config(materialized='table') }}
 
--- What the rules have looked at: to be read by the next run, so it comes behind the evidence.
--- depends_on: {{ ref('int_alert_evidence') }}
+-- What the rules have looked at: to be read by the next run, so it comes behind all that is made
+-- anew for the subjects that this one touched.
+-- depends_on: {{ ref('alert_candidates') }}
 with parameters as (
     select
         ledger,

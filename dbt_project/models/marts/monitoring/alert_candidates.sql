@@ -1,4 +1,15 @@
-with candidates as (
+-- Made anew for each subject that was touched, as its evidence is.
+-- depends_on: {{ ref('int_touched_subjects') }}
+with evidence as (
+    select found.*
+    from {{ ref('int_alert_evidence') }} as found
+    {% if is_incremental() %}
+        inner join {{ ref('int_touched_subjects') }} as touched
+            on found.ledger = touched.ledger and found.subject = touched.subject
+    {% endif %}
+),
+
+candidates as (
     select
         candidate_id,
         rule,
@@ -24,7 +35,7 @@ with candidates as (
         count(distinct counterparty) as senders,
         count(distinct case when role = 'from_new_sender' then counterparty end) as new_senders,
         max(seq) as last_seq
-    from {{ ref('int_alert_evidence') }}
+    from evidence
     group by
         candidate_id, rule, rule_version, parameters_hash, ledger, subject, subject_kind, episode,
         currency, exponent, score_unit
