@@ -8,6 +8,7 @@ import duckdb
 
 from ledger_service.contract import topics
 from ledger_service.contract.snapshots import (
+    NAMES,
     SnapshotName,
     part_paths,
     read_manifest,
@@ -45,7 +46,7 @@ def rows(
 def content(home: Home) -> dict[str, list[str]]:
     """Content hashes of every part of every published mart: equal where the marts are equal."""
     found: dict[str, list[str]] = {}
-    for name in ("general", "restricted"):
+    for name in NAMES:
         manifest = read_manifest(home / "snapshots", name)
         if manifest is not None:
             found |= {
@@ -75,8 +76,8 @@ def stream_heads(home: Home) -> dict[str, int]:
 
 
 def wait_until_published(home: Home, api: Api, seconds: float) -> dict[str, int]:
-    """Wait until what every ledger and stream holds now is in the published marts; gives the
-    ledgers' heads.
+    """Wait until what every ledger and stream holds now is in both snapshots; gives the ledgers'
+    heads.
 
     Errors: `not_in_time`; `publication_blocked` names the checks that failed.
     """
@@ -84,9 +85,11 @@ def wait_until_published(home: Home, api: Api, seconds: float) -> dict[str, int]
     wanted = {**ledgers, **stream_heads(home)}
 
     def there() -> bool:
-        progress = read_progress(home / "snapshots")
-        return progress is not None and all(
-            progress.published.get(name, 0) >= seq for name, seq in wanted.items()
+        manifests = [read_manifest(home / "snapshots", name) for name in NAMES]
+        return all(
+            manifest is not None and manifest.as_of.get(source, 0) >= seq
+            for manifest in manifests
+            for source, seq in wanted.items()
         )
 
     try:

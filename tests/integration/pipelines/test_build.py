@@ -23,30 +23,30 @@ STACK_YAML = Path(__file__).parents[3] / "ledger_service" / "stack" / "dagster.y
 pytestmark = pytest.mark.timeout(900)
 
 
-CHECKED_AND_PUBLISHED = """
+SOME_STEPS = """
+import sys
 import dagster as dg
 from pipelines.definitions import defs
-steps = ["publication_checks", "published_snapshots"]
 with dg.DagsterInstance.get() as instance:
     job = defs.get_job_def("build")
-    done = job.execute_in_process(op_selection=steps, instance=instance, raise_on_error=False)
+    done = job.execute_in_process(
+        op_selection=sys.argv[1:], instance=instance, raise_on_error=False
+    )
 raise SystemExit(not done.success)
 """
-"""The last steps of a build, of marts that are there."""
 
 
-def start_build() -> subprocess.Popen[str]:
-    """Job `build` in a process of its own, as every run is one."""
-    command = [sys.executable, "-m", "dagster", "job", "execute"]
+def start_steps(*steps: str) -> subprocess.Popen[str]:
+    """Some steps of job `build`, where marts are there, in a process of their own."""
     return subprocess.Popen(
-        [*command, "-m", "pipelines.definitions", "-j", "build"],
+        [sys.executable, "-c", SOME_STEPS, *steps],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def built(world, kafka, tmp_path_factory) -> Iterator[SimpleNamespace]:
-    """Two runs at once of job `build`, in one home, over the topics and the ledger of the world."""
+    """One run of job `build` in a home of its own, over the topics and the ledger of the world."""
     import dagster as dg
 
     home = tmp_path_factory.mktemp("build")
@@ -63,18 +63,16 @@ def built(world, kafka, tmp_path_factory) -> Iterator[SimpleNamespace]:
             "DAGSTER_HOME": str(dagster_home),
         }.items():
             patch.setenv(name, value)
+        command = [sys.executable, "-m", "dagster", "job", "execute"]
+        # A process of its own, as every run is one.
+        done = subprocess.run(
+            [*command, "-m", "pipelines.definitions", "-j", "build"],
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
         with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-            # Its tables are there before two processes want to make them, as where Dagster is up.
-            assert not instance.get_run_records()
-            assert not instance.all_asset_keys()
-        runs = [start_build() for _ in range(2)]
-        for run in runs:
-            _, said = run.communicate()
-            assert run.returncode == 0, said[-3000:]
-        with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-            records = instance.get_run_records()
-            assert len(records) == 2
-            events = [e.dagster_event for e in instance.all_logs(records[0].dagster_run.run_id)]
+            (record,) = instance.get_run_records()
+            events = [e.dagster_event for e in instance.all_logs(record.dagster_run.run_id)]
             yield SimpleNamespace(home=home, instance=instance, events=[e for e in events if e])
 
 
@@ -119,11 +117,19 @@ def test_the_build_publishes_and_every_asset_says_how_much_it_holds(built, world
     assert general["dagster/row_count"] > 100
 
 
-def test_two_builds_at_once_leave_whole_snapshots_of_all_there_is(built, world):
+def test_two_runs_at_once_leave_whole_snapshots_of_all_there_is(built, world):
+    landing = ("landing__raw", "typed_landing")
+    runs = [
+        start_steps(*landing, "dbt_models", "published_snapshots"),
+        start_steps(*landing, "publication_checks", "published_snapshots"),
+    ]
+    for run in runs:
+        _, said = run.communicate()
+        assert run.returncode == 0, said[-3000:]
     folder = built.home / "snapshots"
     for name in NAMES:
         versions = sorted(int(path.stem) for path in (folder / name / "manifests").glob("*.json"))
-        assert versions == [1, 2], "each has published, one after the other"
+        assert versions == [1, 2, 3], "each has published, one after the other"
         for version in versions:
             manifest = read_manifest(folder, name, version)
             assert manifest is not None
@@ -140,10 +146,9 @@ def test_a_build_with_a_failed_check_publishes_nothing_and_says_which(built, wor
         return [{**first, "debits": first["debits"] + 1}, *others]
 
     monkeypatch.setattr(world.oracle, "balances", lying)
-    done = subprocess.run(
-        [sys.executable, "-c", CHECKED_AND_PUBLISHED], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 1, done.stderr[-3000:]
+    run = start_steps("publication_checks", "published_snapshots")
+    _, said = run.communicate()
+    assert run.returncode == 1, said[-3000:]
     assert {name: read_manifest(built.home / "snapshots", name) for name in NAMES} == before
     progress = read_progress(built.home / "snapshots")
     assert progress is not None
