@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-BUDGET_SECONDS = 660
+BUDGET_SECONDS = 800
 """Of the whole run, on two cores that take `REFERENCE_SECONDS` for the reference work."""
 LONGEST_SECONDS = 1_500
 """However slow the machine is: with installation and checks, CI ends well before forty minutes. (At a
