@@ -39,7 +39,7 @@ class Watcher:
 
     def step(self, moment: dt.datetime) -> dict[str, Any] | None:
         """Figures after an intake; None where nothing new is published."""
-        # General too: it is what tells of a reversal, and may be published after restricted.
+        # General too: it is what tells of a reversal, and is published more often than restricted.
         pointers = (
             read_manifest(self._marts.folder, "restricted"),
             read_manifest(self._marts.folder, "general"),

@@ -162,7 +162,7 @@ def stream(
     suites = ExpectationsProcess(flow)
     reports = MissingReports(flow.places, flow.api)
     paces = {name: Pace(RESTS[name], LONGEST_REST_S[name]) for name in NAMES}
-    latest = Publication({}, ["general"], [])
+    latest: Publication | None = None
     flow.recover()
     flow.dbt.parse()
     try:
@@ -177,7 +177,7 @@ def stream(
             if paces["general"].is_ready():
                 latest = paces["general"].work(partial(_publish_general, flow, suites), report)
             # Never made of what `general` does not show.
-            if paces["restricted"].is_ready() and not latest.blocked_by:
+            if paces["restricted"].is_ready() and latest and not latest.blocked_by:
                 paces["restricted"].work(partial(_publish_rules, flow, suites, latest), report)
                 suites.start_if_due()
             if not any(pace.is_due for pace in paces.values()):
