@@ -61,5 +61,5 @@ def listed(accounts: str, first: str, last: str, ledger: str = "$1") -> str:
 def same_digest(one: str, other: str) -> str:
     """That two rows are of one idempotency key, in the way in which the index of keys finds it."""
     return (
-        f"substr({one}.digest, 18) = substr({other}.digest, 18) and {one}.digest = {other}.digest"
+        f"substr({one}.digest, 27) = substr({other}.digest, 27) and {one}.digest = {other}.digest"
     )

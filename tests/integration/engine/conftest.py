@@ -27,6 +27,8 @@ from tests.ledger_book import OPENING
 from tests.servers import LedgerDatabase, end
 
 LEDGER = "simulated"
+MEETING = ("meets-97493", "meets-15625265"), ("meets-8369909", "meets-26197893")
+"""Pairs of keys of this ledger whose digests agree in the six bytes that the index of keys holds."""
 SECRET = "secret of the tests"
 LOG_SEED = base64.b64encode(b"l" * 32).decode()
 ACCOUNTS = [f"customer:{number}:wallet" for number in range(20)]

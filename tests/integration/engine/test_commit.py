@@ -13,7 +13,7 @@ import pytest
 from ledger_service.domain.book import Book
 from ledger_service.domain.commands import OpenAccount
 from ledger_service.domain.memory import lacks_of
-from ledger_service.engine import store
+from ledger_service.engine import reads, store
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.deciding import Submission, decide_all
@@ -99,14 +99,61 @@ async def test_a_balance_that_others_moved_stops_the_whole_commit(
         assert await state(connection) == before
 
 
-@pytest.mark.parametrize("same_bytes", [32, 15])
+def meeting(digest: bytes, first: int) -> bytes:
+    """Another digest, which agrees with one in all bytes that the index knows."""
+    return bytes([first]) + digest[1:]
+
+
+async def written_digest(connection: asyncpg.Connection) -> bytes:
+    return bytes(await connection.fetchval("select max(digest) from ledger.idempotency") or b"")
+
+
 async def test_a_key_that_was_written_before_stops_the_whole_commit(
-    ledger_database: LedgerDatabase, same_bytes: int
+    ledger_database: LedgerDatabase,
 ) -> None:
     """Whatever was overlooked when it was decided."""
     async with decided(ledger_database) as (connection, rows, epoch):
-        written = await connection.fetchval("select max(digest) from ledger.idempotency")
-        rows.batch.digests[:] = [bytes(32 - same_bytes) + written[-same_bytes:]]
+        rows.batch.digests[:] = [await written_digest(connection)]
+        before = await state(connection)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await store.commit(connection, rows, epoch)
+        assert await state(connection) == before
+
+
+async def test_keys_that_meet_in_the_index_are_two_keys(ledger_database: LedgerDatabase) -> None:
+    """It holds six bytes of each digest: in a large ledger some agree in these by chance."""
+    async with decided(ledger_database) as (connection, rows, epoch):
+        first = await written_digest(connection)
+        second = meeting(first, first[0] ^ 1)
+        rows.batch.digests[:] = [second]
+        await store.commit(connection, rows, epoch)
+        found = await connection.fetch("select * from ledger.find_keys($1)", first + second)
+        assert {row["digest"] for row in found} == {first, second}
+        assert await reads.seq_of_key(connection, LEDGER, second) == rows.batch.last_seq
+        assert await reads.seq_of_key(connection, LEDGER, meeting(first, first[0] ^ 2)) is None
+
+
+@pytest.mark.parametrize("again", [0, 1, 2])
+async def test_a_key_that_met_another_is_refused_again_all_the_same(
+    ledger_database: LedgerDatabase, again: int
+) -> None:
+    async with decided(ledger_database) as (connection, _, _):
+        first = await written_digest(connection)
+        keys = [first, meeting(first, first[0] ^ 1), meeting(first, first[0] ^ 2)]
+        insert = "insert into ledger.idempotency (digest, ledger, seq, request_hash) values "
+        await connection.execute(f"{insert} ($1, $3, 90, $1), ($2, $3, 91, $2)", *keys[1:], LEDGER)
+        for place in ("place, ", ""):
+            into = insert.replace("(digest", f"({place}digest")
+            values = '(0::"char", $1, $2, 92, $1)' if place else "($1, $2, 92, $1)"
+            with pytest.raises(asyncpg.UniqueViolationError):
+                await connection.execute(f"{into} {values}", keys[again], LEDGER)
+
+
+async def test_a_key_twice_in_one_commit_stops_it(ledger_database: LedgerDatabase) -> None:
+    async with decided(ledger_database) as (connection, rows, epoch):
+        rows.batch.digests *= 2
+        rows.batch.request_hashes *= 2
+        rows.batch.key_seqs *= 2
         before = await state(connection)
         with pytest.raises(asyncpg.UniqueViolationError):
             await store.commit(connection, rows, epoch)

@@ -13,7 +13,7 @@ from ledger_service.engine.projections import PROJECTIONS
 from ledger_service.engine.rebuild import Outcome, RebuildError, rebuild
 from ledger_service.engine.verify import verify
 from ledger_service.engine.writer import LedgerWriter
-from tests.integration.engine.conftest import LEDGER, by_two, follow, local_writer
+from tests.integration.engine.conftest import LEDGER, MEETING, by_two, follow, local_writer
 from tests.integration.engine.test_verification import tamper
 from tests.integration.engine.test_writer import A, B, opened, submit
 from tests.ledger_book import (
@@ -146,6 +146,28 @@ async def test_a_key_whose_hash_is_lost_meets_a_conflict_never_a_second_posting(
         again, replayed = await submit(writer, *transfers(0, 2))
         assert (again.code, again.detail["seq"]) == ("idempotency_conflict", first.seq)
         assert (replayed.seq, replayed.replayed) == (kept.seq, True)
+
+
+@pytest.mark.parametrize("lost", [(6,), (7,), (6, 7)])
+async def test_keys_that_meet_in_the_index_are_both_put_right(
+    ledger_database: LedgerDatabase, postgres, lost: tuple[int, ...]
+) -> None:
+    asked = [posting(key, (A, 5), (B, -5)) for key in MEETING[0]]
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        assert [verdict.seq for verdict in await submit(writer, *asked)] == [6, 7]
+    tamper(
+        postgres.admin_url,
+        ledger_database,
+        *(f"delete from ledger.idempotency where seq = {seq}" for seq in lost),
+    )
+    assert rebuilt(ledger_database, "idempotency").differing == {"idempotency": len(lost)}
+    assert verify(ledger_database.owner_url, full=True).findings == []
+    async with local_writer(ledger_database) as writer:
+        again = await submit(writer, *asked)
+    for seq, verdict in zip((6, 7), again, strict=True):
+        found = verdict.detail["seq"] if seq in lost else verdict.seq
+        assert found == seq
 
 
 async def test_unknown_names_are_named(ledger_database: LedgerDatabase) -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from ledger_service.domain.book import Book, Decision
 from ledger_service.domain.commands import Command, OpenAccount, capture_hold
+from ledger_service.domain.idempotency import key_digest
 from ledger_service.engine import store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.deciding import Submission
 from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown
 from ledger_service.engine.verify import verify
 from ledger_service.engine.writer import LedgerWriter, deadline_in
-from tests.integration.engine.conftest import LEDGER, local_writer
+from tests.integration.engine.conftest import LEDGER, MEETING, local_writer
 from tests.ledger_book import OPENING, posting
 from tests.servers import LedgerDatabase
 
@@ -88,6 +89,31 @@ async def test_keys_hold_inside_a_batch_across_batches_and_across_restarts(
         assert (replay.seq, replay.event_bytes, replay.replayed) == (one.seq, one.event_bytes, True)
         assert conflict.code == "idempotency_conflict"
         assert new.seq == one.seq + 1
+    assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_keys_that_meet_in_the_index_are_two_in_a_batch_across_batches_and_restarts(
+    ledger_database: LedgerDatabase,
+) -> None:
+    for one, two in MEETING:
+        assert key_digest(LEDGER, one)[-6:] == key_digest(LEDGER, two)[-6:]
+    at_once, later = [[posting(key, (A, 5), (B, -5)) for key in pair] for pair in MEETING]
+    asked = [*at_once, *later]
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        done = [
+            *await submit(writer, *at_once, posting("k", (A, 5), (B, -5))),
+            *await submit(writer, later[0]),
+            *await submit(writer, later[1]),
+        ]
+        assert [verdict.seq for verdict in done] == [6, 7, 8, 9, 10]
+        assert not any(verdict.replayed for verdict in done)
+    async with local_writer(ledger_database) as writer:
+        again = await submit(writer, *asked)
+        assert [(one.seq, one.replayed) for one in again] == [(seq, True) for seq in (6, 7, 9, 10)]
+    connection = await asyncpg.connect(ledger_database.owner_url)
+    assert await connection.fetchval("select epoch from ledger.head") == 2  # nothing was a surprise
+    await connection.close()
     assert verify(ledger_database.owner_url, None, full=True).findings == []
 
 
