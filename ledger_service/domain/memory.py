@@ -147,19 +147,29 @@ def absent(names: Iterable[str], book: Book) -> set[str]:
 def forget(book: Book, *, accounts: int, keys: int, originals: int, committed: int) -> None:
     """Keep about so many of each, the oldest go first; nothing that is not committed.
 
-    Of holds as many are kept as of `originals`.
+    Of holds as many are kept as of `originals`, of keys up to a quarter more.
     """
     _forget_accounts(book, accounts, committed)
-    for digest, (seq, _) in _beyond(book.keys, keys):
-        if seq > committed:
-            break
-        del book.keys[digest]
+    _forget_keys(book, keys, committed)
     for number, _ in _beyond(book.originals, originals):
         del book.originals[number]
     for number, held in _beyond(book.holds, originals):
         if held.version > committed:
             break
         del book.holds[number]
+
+
+def _forget_keys(book: Book, limit: int, committed: int) -> None:
+    """By the lump, when a quarter is too many: to copy those that stay costs less than to take the
+    others out one by one."""
+    beyond = len(book.keys) - limit
+    if beyond <= limit // 4:
+        return
+    oldest = enumerate(islice(book.keys.values(), beyond))
+    beyond = next((place for place, (seq, _) in oldest if seq > committed), beyond)
+    kept = [*islice(book.keys.items(), beyond, None)]
+    book.keys.clear()
+    book.keys.update(kept)
 
 
 def _forget_accounts(book: Book, limit: int, committed: int) -> None:

@@ -48,3 +48,17 @@ def test_keys_and_originals_go_in_the_order_in_which_they_came() -> None:
     forget(book, accounts=100, committed=last)
     assert [seq for seq, _ in book.keys.values()] == [last - 1, last]
     assert list(book.originals) == [last - 1, last]
+
+
+def test_keys_go_by_the_lump_and_the_oldest_first() -> None:
+    book = open_book()
+    for seq in range(1, 13):
+        book.keys[bytes([seq])] = seq, b""
+    for committed, kept in ((12, 12), (12, 12)):
+        memory.forget(book, accounts=9, keys=10, originals=9, committed=committed)
+        assert len(book.keys) == kept
+    book.keys[bytes([13])] = 13, b""
+    memory.forget(book, accounts=9, keys=10, originals=9, committed=2)
+    assert [seq for seq, _ in book.keys.values()] == [*range(3, 14)]
+    memory.forget(book, accounts=9, keys=8, originals=9, committed=13)
+    assert [seq for seq, _ in book.keys.values()] == [*range(6, 14)]
