@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -52,8 +52,17 @@ class Bench:
         """Of what the last run committed."""
         self.runs: list[dict[str, object]] = []
 
-    def run(self, target: House, bulk: int, workload: str, **plan: object) -> float:
-        """One run and the proof after it; gives transactions a second."""
+    def run(
+        self,
+        target: House,
+        bulk: int,
+        workload: str,
+        *,
+        settle: Callable[[], object] = lambda: None,
+        **plan: object,
+    ) -> float:
+        """One run and the proof after it; gives transactions a second. `settle` waits for what
+        follows the ledger and would be held up by the proof."""
         answers = target.folder / "answers"
         settled = {
             "seconds": self.seconds,
@@ -68,6 +77,7 @@ class Bench:
         result = target.finish(client)
         spent, foreign = processor.spent()
         behind = _history_lag(target)
+        settle()
         found = invariants.check(target.services.owner_url, LEDGER, answers, bulk=bulk > 0)
         assert not found.refused, f"{found.refused} were not committed"
         per_s, self.seqs = found.transactions / result.seconds, found.seqs

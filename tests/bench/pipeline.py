@@ -232,22 +232,27 @@ def measure_freshness(bench: Bench, target: House, flow: Flow, per_s: int, secon
         for name, manifest in done.publication.manifests.items():
             published[name].append((manifest.as_of[LEDGER], time.time()))
 
+    def settle() -> None:
+        committed = posted(target)
+        while not over.is_set() and any(known[-1][0] < committed for known in published.values()):
+            time.sleep(0.1)
+
     def write_on() -> None:
         try:
-            while not all(published.values()):
+            while not over.is_set() and not all(published.values()):
                 time.sleep(0.1)
             # Few connections: one that rests for seconds is closed by the API.
             plan = {"accounts": ACCOUNTS, "per_s": per_s, "seconds": seconds, "connections": 4}
-            bench.run(target, 100, "near", **plan)
-            committed = posted(target)
-            while any(known[-1][0] < committed for known in published.values()):
-                time.sleep(0.1)
+            bench.run(target, 100, "near", settle=settle, **plan)
         finally:
             over.set()
 
     with ThreadPoolExecutor() as pool, flow.lock.held(60):
         writing = pool.submit(write_on)
-        streaming.stream(flow, seconds=seconds + 600, give_way=over.is_set, report=report)
+        try:
+            streaming.stream(flow, seconds=seconds + 600, give_way=over.is_set, report=report)
+        finally:
+            over.set()
         writing.result()
     found = {name: delays(target, known) for name, known in published.items()}
     bench.say(
