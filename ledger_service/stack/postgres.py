@@ -110,8 +110,10 @@ class PostgresServer:
             "cluster_name": "tallystick",
             "max_connections": "200",
             "shared_buffers": "512MB",
-            # Keys are random: after a checkpoint nearly each new one logs a whole page of their index.
-            "max_wal_size": "8GB",
+            # Keys are random: after a checkpoint nearly each new one logs a whole page of their index,
+            # until all are logged; of an old ledger that is 3 GB. So checkpoints are far apart.
+            "max_wal_size": "16GB",
+            "checkpoint_timeout": "15min",
             # A batch of 8,000 writes about what PostgreSQL would take of itself: it would wait for the log.
             "wal_buffers": "64MB",
             "jit": "off",

@@ -5,7 +5,7 @@ than what PostgreSQL keeps in memory; starts an empty one beside it, on a server
 measures the two by turns, for no machine is the same a quarter of an hour later. Both come from a
 checkpoint, after which PostgreSQL writes each page that it changes to its log as a whole: that is
 dearest for random keys, and within these minutes all of it is paid. Settings as those of
-`tests.bench.ledger`, and TRANSFERS to fill with (20,000,000), ROUNDS of a turn for each (8).
+`tests.bench.ledger` (SECONDS: 15), and TRANSFERS to fill with (20,000,000), ROUNDS of a turn for each (8).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def measure(bench: Bench, aged: House, empty: House, accounts: int, rounds: int)
 
 def main() -> None:
     """Fill, measure; write the figures."""
-    bench = Bench(number("SECONDS", 10))
+    bench = Bench(number("SECONDS", 15))
     accounts, count = number("ACCOUNTS", 10_000), number("TRANSFERS", 20_000_000)
     with scratch() as folder, house(folder / "aged", accounts=accounts) as aged:
         servers.end(aged.services.writer)
