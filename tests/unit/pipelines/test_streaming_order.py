@@ -56,6 +56,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "ExpectationsProcess", lambda _flow: suites)
     monkeypatch.setattr(streaming, "MissingReports", lambda _places, _api: None)
     monkeypatch.setattr(streaming, "_build_reports", lambda _reports: None)
+    monkeypatch.setattr(streaming, "RESTS", {"general": 0.0, "restricted": 0.0})
     monkeypatch.setattr(streaming, "IDLE_POLL_S", 0.0)
     monkeypatch.setattr(streaming, "RETRY_BLOCKED_S", 0.0)
 

@@ -18,6 +18,7 @@
         where known.ledger = registered.ledger and known.account = registered.account
     )
 {% endset %}
+{% set what_is_new = new_since(seq='facts.seq', ledger='facts.ledger') %}
 {% set is_late = is_incremental() and not is_empty(late) %}
 with wanted as (
     {{ accounts }}
@@ -25,37 +26,37 @@ with wanted as (
 
 arrived as (
     select
-        entries.ledger,
-        entries.seq,
-        entries.entry_no,
-        entries.account,
-        entries.side,
-        entries.amount,
-        entries.currency
-    from {{ ref('stg_entries') }} as entries
+        facts.ledger,
+        facts.seq,
+        facts.entry_no,
+        facts.account,
+        facts.side,
+        facts.amount,
+        facts.currency
+    from {{ ref('stg_entries') }} as facts
     inner join wanted
-        on entries.ledger = wanted.ledger and entries.account = wanted.account
+        on facts.ledger = wanted.ledger and facts.account = wanted.account
     {% if is_late %}
         left join ({{ late }}) as late
-            on entries.ledger = late.ledger and entries.account = late.account
+            on facts.ledger = late.ledger and facts.account = late.account
         where
             late.account is not null
-            or {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
+            or {{ what_is_new }}
     {% else %}
-        where {{ new_since(seq='entries.seq', ledger='entries.ledger') }}
+        where {{ what_is_new }}
     {% endif %}
 ),
 
 transactions as (
     select
-        ledger,
-        seq,
-        kind,
-        effective_date,
-        rail_reference
-    from {{ ref('stg_transactions') }}
+        facts.ledger,
+        facts.seq,
+        facts.kind,
+        facts.effective_date,
+        facts.rail_reference
+    from {{ ref('stg_transactions') }} as facts
     {% if not is_late %}
-        where {{ new_since() }}
+        where {{ what_is_new }}
     {% endif %}
 )
 
