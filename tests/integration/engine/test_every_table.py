@@ -69,7 +69,7 @@ CHANGES = [
     ),
     Change(
         "ledger.idempotency",
-        "insert into ledger.idempotency values (sha256('x'), 'books', 9999, sha256('y'))",
+        "insert into ledger.idempotency values (sha256('x'), 'books', 9999, sha256('y'), 'a')",
         "2d711642",
     ),
     Change(
