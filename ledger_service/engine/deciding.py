@@ -80,6 +80,11 @@ class Submission(msgspec.Struct, eq=False):
         return [Unknown(lookup_of(command)) for command in self.commands]
 
 
+def deadline_in(seconds: float) -> float:
+    """A submission's deadline, on the monotonic clock."""
+    return time.monotonic() + seconds
+
+
 def _is_exclusive(command: Command) -> bool:
     if type(command) is PostTransaction:
         return command.corrects is not None
@@ -244,6 +249,13 @@ def _expect_approval(batch: Batch, submission: Submission, drafts: list[Draft]) 
         approval = approval_of(batch.ledger, command)
         if approval is not None and isinstance(draft, Committed):
             batch.approval = *approval, draft.seq
+
+
+def verdict_of(draft: Draft, submission: Submission, raws: Mapping[int, bytes]) -> Verdict:
+    """What a draft comes to after its commit. `raws`: the events of replays, by `seq`."""
+    if isinstance(draft, Replay):
+        return Committed(draft.seq, raws.get(draft.seq, b""), replayed=not submission.in_doubt)
+    return draft
 
 
 def undecidable() -> Refused:

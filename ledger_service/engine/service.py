@@ -28,7 +28,7 @@ from ledger_service.domain.errors import refusal
 from ledger_service.engine import durability, lease, store
 from ledger_service.engine.charts import known_charts
 from ledger_service.engine.checkpoints import CheckpointError, Publisher
-from ledger_service.engine.deciding import Submission, rehearse_opening
+from ledger_service.engine.deciding import Submission, deadline_in, rehearse_opening
 from ledger_service.engine.projector import Projector
 from ledger_service.engine.proofs import ProofError
 from ledger_service.engine.protocol import (
@@ -45,7 +45,7 @@ from ledger_service.engine.protocol import (
     decode_request,
     proof_of_secret,
 )
-from ledger_service.engine.writer import LedgerWriter, LostLease, deadline_in
+from ledger_service.engine.writer import LedgerWriter, LostLease
 
 log = structlog.get_logger()
 _GREETING_S = 5

@@ -40,6 +40,10 @@ class Fenced(Exception):
     """The head is not where this writer left it: another one has taken over."""
 
 
+class KeyStands(Exception):
+    """A command was decided as if its idempotency key were new, and something is committed under it."""
+
+
 class ApprovalVoid(Exception):
     """The approval is not granted for exactly this command, or was consumed already."""
 
@@ -119,13 +123,18 @@ async def load(connection: Connection, book: Book, lacks: Lacks) -> None:
     for through in lacks.closings:
         book.closings[through] = await books_of(connection, book, through)
     if lacks.digests:
-        for row in await connection.fetch(
-            "select * from ledger.find_keys($1)", b"".join(lacks.digests)
-        ):
-            book.keys[row["digest"]] = row["seq"], row["request_hash"]
+        book.keys |= await find_keys(connection, lacks.digests)
     if lacks.accounts:
         await _load_accounts(connection, book, lacks.accounts)
     book.accruals = await accruals.load(connection, book, lacks) if lacks.accruals else {}
+
+
+async def find_keys(
+    connection: Connection, digests: Iterable[bytes]
+) -> dict[bytes, tuple[int, bytes]]:
+    """Those of the keys under which something is committed, with its `seq` and the request's hash."""
+    rows = await connection.fetch("select * from ledger.find_keys($1)", b"".join(digests))
+    return {row["digest"]: (row["seq"], row["request_hash"]) for row in rows}
 
 
 async def _load_accounts(connection: Connection, book: Book, names: Iterable[str]) -> None:
@@ -245,7 +254,7 @@ class Rows:
 async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
     """Write a batch in one transaction, if the ledger is still ours and where we left it.
 
-    Errors: `Fenced`, `ApprovalVoid`: nothing was written. Any other: not known.
+    Errors: `Fenced`, `KeyStands`, `ApprovalVoid`: nothing was written. Any other: not known.
     """
     failpoints.reach("commit.before_begin")
     if rows.is_plain:
@@ -263,6 +272,8 @@ async def commit(connection: Connection, rows: Rows, epoch: int) -> None:
 
 
 _POSTED = "transaction.posted"
+_STANDS = "a key is recorded already"
+"""What the table of keys says of one that stands."""
 _COMMIT = (
     "select ledger.commit_batch($1, $2, $3, $4, $5, $6::text::timestamptz, $7, $8, "
     "$9::text::integer[], $10, $11, $12::text::bigint[], $13, $14::text::bigint[], "
@@ -274,23 +285,28 @@ _COMMIT = (
 async def _write(connection: Connection, rows: Rows, epoch: int) -> None:
     """Journal, keys, balances and head; where it is not in a transaction it is one."""
     batch = rows.batch
-    is_ours = await connection.fetchval(
-        _COMMIT,
-        batch.ledger,
-        epoch,
-        batch.first_seq,
-        batch.last_seq,
-        rows.root,
-        batch.recorded_at,
-        None if batch.types.count(_POSTED) == len(batch.types) else batch.types,
-        b"".join(batch.raws),
-        fast.array(list(itertools.accumulate(map(len, batch.raws)))),
-        b"".join(batch.leaf_hashes),
-        b"".join(batch.digests),
-        None if len(batch.digests) == len(batch.raws) else fast.array(batch.key_seqs),
-        b"".join(batch.request_hashes),
-        *rows.balances,
-    )
+    try:
+        is_ours = await connection.fetchval(
+            _COMMIT,
+            batch.ledger,
+            epoch,
+            batch.first_seq,
+            batch.last_seq,
+            rows.root,
+            batch.recorded_at,
+            None if batch.types.count(_POSTED) == len(batch.types) else batch.types,
+            b"".join(batch.raws),
+            fast.array(list(itertools.accumulate(map(len, batch.raws)))),
+            b"".join(batch.leaf_hashes),
+            b"".join(batch.digests),
+            None if len(batch.digests) == len(batch.raws) else fast.array(batch.key_seqs),
+            b"".join(batch.request_hashes),
+            *rows.balances,
+        )
+    except asyncpg.UniqueViolationError as error:
+        if error.args[0] == _STANDS:
+            raise KeyStands from error
+        raise
     if not is_ours:
         raise Fenced
 

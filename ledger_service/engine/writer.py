@@ -5,6 +5,10 @@ the commit of its own batch, which comes after that of every batch it rests on: 
 dry runs too. Whatever goes wrong is met in one way: drop the book, take the head over (so that a
 commit in doubt has either happened or never will), load, and decide again what was not answered.
 Idempotency keys then find what had been committed.
+
+A key that is not in memory is looked up first only where some were lately found to stand. Else it is
+taken for new: the index of keys refuses to commit one that is not, which is a surprise as any other,
+and what commits nothing is looked up before it is answered.
 """
 
 from __future__ import annotations
@@ -28,10 +32,10 @@ from ledger_service.domain.errors import refusal
 from ledger_service.domain.period_commands import ClosePeriod
 from ledger_service.engine import fast, stops, store
 from ledger_service.engine.batch import Batch
-from ledger_service.engine.deciding import Draft, Submission, decide_all, undecidable
+from ledger_service.engine.deciding import Draft, Submission, decide_all, undecidable, verdict_of
 from ledger_service.engine.durability import ReplicationWatch
 from ledger_service.engine.merkle import Tree
-from ledger_service.engine.protocol import Committed, Refused, Verdict
+from ledger_service.engine.protocol import Refused, Verdict
 
 log = structlog.get_logger()
 
@@ -53,6 +57,11 @@ class Limits(msgspec.Struct, frozen=True):
     originals: int = 10_000
     attempts: int = 3
     """Failed commits after which a submission is answered with unknown."""
+
+
+CAUTION_S = 10.0
+"""How long every key is looked up first: after a take-over, and after one was found that stands. Those
+who ask again come together, so few are ever found by a refused commit: at most one in so many seconds."""
 
 
 class LostLease(Exception):
@@ -101,6 +110,7 @@ class LedgerWriter:
         self._queued = 0
         self._wake = asyncio.Event()
         self._stopping = False
+        self._cautious_until = 0.0  # on the monotonic clock
         self._aboard: list[Submission] = []
         """Taken from the queue, not answered yet."""
 
@@ -138,6 +148,9 @@ class LedgerWriter:
                         continue
                 except (LostLease, asyncio.CancelledError):
                     raise
+                except store.KeyStands:
+                    log.info("writer.key_stands", ledger=self.ledger)
+                    self._put_back(in_doubt=False)  # nothing was written
                 except Exception as error:  # noqa: BLE001 - any surprise has the same remedy
                     log.warning(
                         "writer.surprised",
@@ -176,6 +189,7 @@ class LedgerWriter:
         if self.epoch not in (0, epoch - 1):
             self._let_go()
         self.committed_seq, self.epoch = book.seq, epoch
+        self._cautious_until = time.monotonic() + CAUTION_S
         log.info("writer.taken_over", ledger=self.ledger, epoch=epoch, seq=book.seq)
         return _Held(epoch, book, tree, committing, replication, loading)
 
@@ -305,6 +319,9 @@ class LedgerWriter:
         )
         asked = [submission.commands for submission in submissions]
         lacks = fast.lacks_of(book, asked)
+        assumed_new: set[bytes] = set()
+        if self._takes_keys_for_new(submissions):
+            assumed_new, lacks.digests = lacks.digests, assumed_new
         if lacks.accruals:
             lacks.earliest = memory.earliest_day(chain.from_iterable(asked))
             if commit is not None:
@@ -315,11 +332,24 @@ class LedgerWriter:
             if len(submissions) > 1:
                 raise  # each is tried by itself
             log.error("command.undecidable", ledger=self.ledger, error=type(error).__name__)  # noqa: TRY400
-            refused: list[Draft] = [undecidable()] * len(submissions[0].commands)
-            return store.Rows(Batch(book, held.tree)), [refused]
+            return store.Rows(Batch(book, held.tree)), [[undecidable()] * len(asked[0])]
+        if any(digest in book.keys for digest in lacks.digests):
+            self._cautious_until = time.monotonic() + CAUTION_S
         batch = Batch(book, held.tree)
         drafts = await decide_all(book, batch, submissions, dt.datetime.now(dt.UTC))
+        # The index refuses to commit a key that stands. What commits nothing it does not see.
+        assumed_new.difference_update(batch.digests)
+        if assumed_new and await store.find_keys(held.loading, assumed_new):
+            if commit is not None:
+                await commit  # or it would be cut off, and what it carries be in doubt
+            raise store.KeyStands
         return store.Rows(batch), drafts
+
+    def _takes_keys_for_new(self, submissions: list[Submission]) -> bool:
+        """Not what stands alone: what it consumes or states is nothing to try. Nor what was sent before."""
+        return time.monotonic() >= self._cautious_until and not any(
+            submission.is_exclusive or submission.in_doubt for submission in submissions
+        )
 
     async def _commit(
         self,
@@ -352,7 +382,7 @@ class LedgerWriter:
         self._answer(
             submissions,
             [
-                [_verdict(draft, submission, raws) for draft in found]
+                [verdict_of(draft, submission, raws) for draft in found]
                 for submission, found in zip(submissions, drafts, strict=True)
             ],
         )
@@ -363,19 +393,8 @@ class LedgerWriter:
         self._aboard = [submission for submission in self._aboard if not submission.answer.done()]
 
 
-def _verdict(draft: Draft, submission: Submission, raws: Mapping[int, bytes]) -> Verdict:
-    if isinstance(draft, Replay):
-        return Committed(draft.seq, raws.get(draft.seq, b""), replayed=not submission.in_doubt)
-    return draft
-
-
 async def _close(held: _Held | None) -> None:
     """Cut the connections; a commit under way then ends by itself, one way or the other."""
     if held is not None:
         held.committing.terminate()
         held.loading.terminate()
-
-
-def deadline_in(seconds: float) -> float:
-    """A submission's deadline, on the monotonic clock."""
-    return time.monotonic() + seconds

@@ -19,10 +19,10 @@ from ledger_service.domain.commands import (
 )
 from ledger_service.engine import store
 from ledger_service.engine.charts import known_charts
-from ledger_service.engine.deciding import Submission
+from ledger_service.engine.deciding import Submission, deadline_in
 from ledger_service.engine.projector import ProjectionBehind, Projector, caught_up
 from ledger_service.engine.protocol import Committed, Verdict
-from ledger_service.engine.writer import LedgerWriter, deadline_in
+from ledger_service.engine.writer import LedgerWriter
 from tests.bench.load import pairs
 from tests.ledger_book import arrived
 from tests.servers import LedgerDatabase

@@ -30,12 +30,14 @@ from tests.soak.client import FLOORS, LEDGER, PAUSE_S
 
 LEASE_SECONDS = 1.0
 """Shorter than the product's: that it lapses is tested, not how long that takes."""
-# The lease's length is the one thing that differs from `tally run`; `sabotage` breaks more on purpose.
+# The lease's length, and how soon keys are taken for new after a take-over, are all that differs from
+# `tally run`; `sabotage` breaks more on purpose.
 _WRITER = """
-from ledger_service.engine import lease, service
+from ledger_service.engine import lease, service, writer
 from tests.soak import sabotage
 lease.LEASE_SECONDS = {lease}
 lease.RENEW_SECONDS = {lease} / 2
+writer.CAUTION_S = {lease} / 5
 sabotage.commit({sabotage!r})
 service.main()
 """

@@ -23,7 +23,7 @@ def answer_before_commit() -> None:
         replays = {draft.seq for found in drafts for draft in found if isinstance(draft, Replay)}
         raws = await store.read_events(held.loading, self.ledger, replays)
         verdicts = [
-            [writer._verdict(draft, submission, raws) for draft in found]
+            [deciding.verdict_of(draft, submission, raws) for draft in found]
             for submission, found in zip(submissions, drafts, strict=True)
         ]
         self._answer(submissions, verdicts)

@@ -10,10 +10,10 @@ import asyncpg
 
 from ledger_service.domain.commands import Command
 from ledger_service.engine.charts import known_charts
-from ledger_service.engine.deciding import Submission
+from ledger_service.engine.deciding import Submission, deadline_in
 from ledger_service.engine.durability import SESSION
 from ledger_service.engine.protocol import Unknown, Verdict
-from ledger_service.engine.writer import LedgerWriter, deadline_in
+from ledger_service.engine.writer import LedgerWriter
 
 
 @contextlib.asynccontextmanager

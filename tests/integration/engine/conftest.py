@@ -33,9 +33,11 @@ SECRET = "secret of the tests"
 LOG_SEED = base64.b64encode(b"l" * 32).decode()
 ACCOUNTS = [f"customer:{number}:wallet" for number in range(20)]
 
-# A lease shorter than the product's: that it lapses is tested, not how long that takes.
+# A lease shorter than the product's: that it lapses is tested, not how long that takes. And no caution:
+# retries here come soon after a take-over, and are to meet the index of keys.
 WRITER = (
-    "from ledger_service.engine import lease, service; lease.LEASE_SECONDS = 2.0; service.main()"
+    "from ledger_service.engine import lease, service, writer; "
+    "lease.LEASE_SECONDS = 2.0; writer.CAUTION_S = 0.0; service.main()"
 )
 StartWriter = Callable[..., subprocess.Popen]
 

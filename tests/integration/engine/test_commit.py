@@ -16,8 +16,7 @@ from ledger_service.domain.memory import lacks_of
 from ledger_service.engine import reads, store
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.charts import known_charts
-from ledger_service.engine.deciding import Submission, decide_all
-from ledger_service.engine.writer import deadline_in
+from ledger_service.engine.deciding import Submission, deadline_in, decide_all
 from tests.integration.engine.conftest import LEDGER, local_writer
 from tests.integration.engine.test_writer import A, B, opened, submit
 from tests.ledger_book import posting
@@ -115,7 +114,7 @@ async def test_a_key_that_was_written_before_stops_the_whole_commit(
     async with decided(ledger_database) as (connection, rows, epoch):
         rows.batch.digests[:] = [await written_digest(connection)]
         before = await state(connection)
-        with pytest.raises(asyncpg.UniqueViolationError):
+        with pytest.raises(store.KeyStands):
             await store.commit(connection, rows, epoch)
         assert await state(connection) == before
 
@@ -155,7 +154,7 @@ async def test_a_key_twice_in_one_commit_stops_it(ledger_database: LedgerDatabas
         rows.batch.request_hashes *= 2
         rows.batch.key_seqs *= 2
         before = await state(connection)
-        with pytest.raises(asyncpg.UniqueViolationError):
+        with pytest.raises(store.KeyStands):
             await store.commit(connection, rows, epoch)
         assert await state(connection) == before
 

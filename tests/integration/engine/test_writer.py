@@ -12,11 +12,12 @@ from ledger_service.domain.book import Book, Decision
 from ledger_service.domain.commands import Command, OpenAccount, capture_hold
 from ledger_service.domain.idempotency import key_digest
 from ledger_service.engine import store
+from ledger_service.engine import writer as writer_module
 from ledger_service.engine.charts import known_charts
-from ledger_service.engine.deciding import Submission
+from ledger_service.engine.deciding import Submission, deadline_in
 from ledger_service.engine.protocol import Committed, Possible, Refused, Unknown
 from ledger_service.engine.verify import verify
-from ledger_service.engine.writer import LedgerWriter, deadline_in
+from ledger_service.engine.writer import LedgerWriter
 from tests.integration.engine.conftest import LEDGER, MEETING, local_writer
 from tests.ledger_book import OPENING, posting
 from tests.servers import LedgerDatabase
@@ -40,6 +41,14 @@ def submit(
         )
     )
     return answer
+
+
+@pytest.fixture(params=["looked up first", "taken for new"])
+def keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a writer does with keys that are not in its memory, soon after it has taken over."""
+    if request.param == "taken for new":
+        monkeypatch.setattr(writer_module, "CAUTION_S", 0.0)
+    return request.param
 
 
 async def opened(writer: LedgerWriter) -> None:
@@ -73,8 +82,9 @@ async def test_an_account_is_opened_and_moved_in_one_commit(
 
 
 async def test_keys_hold_inside_a_batch_across_batches_and_across_restarts(
-    ledger_database: LedgerDatabase,
+    ledger_database: LedgerDatabase, keys: str
 ) -> None:
+    del keys
     first, other = posting("k", (A, 5), (B, -5)), posting("k", (A, 6), (B, -6))
     async with local_writer(ledger_database) as writer:
         await opened(writer)
@@ -93,7 +103,7 @@ async def test_keys_hold_inside_a_batch_across_batches_and_across_restarts(
 
 
 async def test_keys_that_meet_in_the_index_are_two_in_a_batch_across_batches_and_restarts(
-    ledger_database: LedgerDatabase,
+    ledger_database: LedgerDatabase, keys: str
 ) -> None:
     for one, two in MEETING:
         assert key_digest(LEDGER, one)[-6:] == key_digest(LEDGER, two)[-6:]
@@ -112,9 +122,97 @@ async def test_keys_that_meet_in_the_index_are_two_in_a_batch_across_batches_and
         again = await submit(writer, *asked)
         assert [(one.seq, one.replayed) for one in again] == [(seq, True) for seq in (6, 7, 9, 10)]
     connection = await asyncpg.connect(ledger_database.owner_url)
-    assert await connection.fetchval("select epoch from ledger.head") == 2  # nothing was a surprise
+    refused_commits = 1 if keys == "taken for new" else 0
+    assert await connection.fetchval("select epoch from ledger.head") == 2 + refused_commits
     await connection.close()
     assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_a_refusal_is_no_answer_to_what_was_committed_before(
+    ledger_database: LedgerDatabase, keys: str
+) -> None:
+    """Whatever would be refused today: the answer is that of the first time."""
+    del keys
+    pay, dry = posting("pay", (B, 5), (A, -5)), posting("dry", (B, 5), (A, -5), dry_run=True)
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        await submit(writer, posting("in", (A, 5), (B, -5)))
+        (paid,) = await submit(writer, pay)
+    for linked in (False, True):
+        async with local_writer(ledger_database) as writer:
+            asked = submit(writer, posting("out", (B, 1), (A, -1)), pay, dry, linked=linked)
+            out, again, tried = await asked
+            if not linked:
+                assert (out.code, tried.code) == ("floor_passed", "floor_passed")
+                assert (again.seq, again.replayed, again.event_bytes) == (
+                    paid.seq,
+                    True,
+                    paid.event_bytes,
+                )
+            (again,) = await submit(writer, pay)
+            assert (again.seq, again.replayed) == (paid.seq, True)
+    assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_what_is_under_way_is_not_cut_off_by_a_key_that_stands(
+    ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of commit N hangs; what comes after it would be refused, but for a key that stands: N
+    was done for the first time, and is said to have been."""
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        await submit(writer, posting("in", (A, 5), (B, -5)))
+        (paid,) = await submit(writer, posting("pay", (B, 5), (A, -5)))
+    monkeypatch.setattr(writer_module, "CAUTION_S", 0.0)
+    async with local_writer(ledger_database, overlapping_commands=1) as writer:
+        going_on, real, begun = asyncio.Event(), store.commit, asyncio.Event()
+
+        async def commit(connection, rows, epoch) -> None:
+            await real(connection, rows, epoch)
+            begun.set()
+            await going_on.wait()
+
+        monkeypatch.setattr(store, "commit", commit)
+        in_batch_n = submit(writer, posting("n", (A, 1), (A, -1)))
+        await begun.wait()
+        asked_again = submit(writer, posting("pay", (B, 5), (A, -5)))
+        await asyncio.sleep(0.3)
+        assert not asked_again.done()
+        going_on.set()
+        (done,), (again,) = await in_batch_n, await asked_again
+        assert (done.seq, done.replayed) == (paid.seq + 1, False)
+        assert (again.seq, again.replayed) == (paid.seq, True)
+    assert verify(ledger_database.owner_url, None, full=True).findings == []
+
+
+async def test_one_key_that_stands_makes_the_writer_look_up_those_that_follow(
+    ledger_database: LedgerDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [posting(f"old-{number}", (A, 1), (B, -1)) for number in range(4)]
+    looked_up: list[int] = []
+    find = store.find_keys
+
+    async def find_keys(connection, digests):
+        looked_up.append(len(digests))
+        return await find(connection, digests)
+
+    async with local_writer(ledger_database) as writer:
+        await opened(writer)
+        await submit(writer, *old)
+    monkeypatch.setattr(store, "find_keys", find_keys)
+    monkeypatch.setattr(writer_module, "CAUTION_S", 0.5)
+    async with local_writer(ledger_database) as writer:
+        await submit(writer, posting("first", (A, 1), (B, -1)))
+        epoch = writer.epoch
+        assert looked_up == [1]  # a writer that has just taken over
+        await asyncio.sleep(0.6)
+        await submit(writer, posting("second", (A, 1), (B, -1)))
+        assert (writer.epoch, looked_up) == (epoch, [1])
+        for once_more in old:  # each keeps it cautious for the next
+            (replay,) = await submit(writer, once_more)
+            assert replay.replayed
+            assert writer.epoch == epoch + 1
+            await asyncio.sleep(0.3)
 
 
 async def test_when_a_commit_fails_nothing_that_rests_on_it_is_answered(
