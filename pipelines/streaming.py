@@ -32,7 +32,7 @@ from pipelines.warehouse.dbt import DbtError
 RUN_S = 540.0
 """Ends before ten minutes are over: the last round takes its time too."""
 IDLE_POLL_S = 0.5
-RESTS: dict[SnapshotName, float] = {"general": 1 / 5, "restricted": 3.0}
+RESTS: dict[SnapshotName, float] = {"general": 1 / 10, "restricted": 3.0}
 """How long each snapshot's work rests, in times of what it took."""
 LONGEST_REST_S: dict[SnapshotName, float] = {"general": 10.0, "restricted": 60.0}
 RETRY_BLOCKED_S = 5.0

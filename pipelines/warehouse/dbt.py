@@ -72,6 +72,8 @@ class Dbt:
         self._manifest: Manifest | None = None
         self._prepared: set[SnapshotName] = set()
         """The snapshots whose seeds and views are in the warehouse as this project has them."""
+        self._compared: set[SnapshotName] = set()
+        """The snapshots whose increments have been compared with their contracts in this process."""
 
     def parse(self) -> Manifest:
         """Read the project, or give what was read before. Needs no warehouse."""
@@ -88,7 +90,10 @@ class Dbt:
 
         `restricted` by itself is made of `general` as it stands.
         """
-        run = ["--vars", json.dumps(variables())]
+        # A first build, and one from nothing, asks other questions than an increment does.
+        is_increment = self._prepared.issuperset(names) and not full_refresh
+        compared = is_increment and self._compared.issuperset(names)
+        run = ["--vars", json.dumps(variables() | {"contracts_compared": compared})]
         if not self._prepared:
             self._invoke(["seed", *run])
         select = [] if "general" in names else ["--select", RULES]
@@ -99,6 +104,8 @@ class Dbt:
         refresh = ["--full-refresh"] if full_refresh else []
         self._invoke(["run", *run, *refresh, *select, *exclude])
         self._prepared.update(names)
+        if is_increment:
+            self._compared.update(names)
 
     def operate(self, macro: str, **values: Any) -> None:
         """Call a macro by itself. Errors: `DbtError`."""
