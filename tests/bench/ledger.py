@@ -109,37 +109,40 @@ class Bench:
 
 
 def measure_bursts(bench: Bench, target: House, accounts: int) -> None:
-    """Every workload in every size, and what the references do in the same minutes."""
+    """Every workload in every size, and what the references do beside them."""
     bench.say(fsync_per_s=references.fsyncs_per_s(target.folder, 2))
-    tpcb = references.tpcb_per_s(target.postgres, bench.seconds)
-    bench.say(tpcb_per_s=tpcb)
     print("\n" + "  ".join(f"{name:>9}" for name in
         ("workload", "in one", "lines", "per s", "p50 ms", "p99 ms", "p99.9 ms", "api us",
          "writer us", "PG us", "behind", "foreign")))  # fmt: skip
     bench.run(target, 1000, "uniform", accounts=accounts, seconds=2)  # warms everything up
     bench.runs.clear()
-    no_op = measure_no_op(bench, target)
-    per_s: dict[tuple[str, int], float] = {}
-    over_uniform: list[float] = []
+    no_op, tpcb = measure_no_op(bench, target), 0.0
+    uniform: dict[int, float] = {}
+    hot_over_uniform: list[float] = []
     for bulk in CONNECTIONS:
-        # Uniform on both sides of what is compared with it: no machine is the same minutes later.
-        *rates, after = [
+        # What is compared is measured side by side, for no machine is the same minutes later: uniform
+        # before and after the others, TPC-B between the two sizes that it is compared with.
+        first, *_, hot, last = [
             bench.run(target, bulk, workload, accounts=accounts)
             for workload in (*WORKLOADS, "uniform")
         ]
-        per_s |= {(workload, bulk): rate for workload, rate in zip(WORKLOADS, rates, strict=True)}
-        over_uniform.append(2 * per_s["hot", bulk] / (per_s["uniform", bulk] + after))
+        uniform[bulk] = (first + last) / 2
+        hot_over_uniform.append(hot / uniform[bulk])
+        if bulk == 1000:
+            tpcb = references.tpcb_per_s(target.postgres, bench.seconds)
     single = next(run for run in bench.runs if run["bulk"] == 1)
     print()
     bench.say(
         no_op_per_s=no_op,
-        single_per_s=per_s["uniform", 0],
+        tpcb_per_s=tpcb,
+        single_per_s=uniform[0],
         single_p99_ms=float(str(single["p99_ms"])),
-        single_over_noop=per_s["uniform", 0] / no_op,
-        bulk_1000_per_s=per_s["uniform", 1000],
-        bulk_8000_per_s=per_s["uniform", 8000],
-        hot_over_uniform=statistics.geometric_mean(over_uniform),
-        bulk_over_tpcb=per_s["uniform", 1000] / tpcb,
+        single_over_noop=uniform[0] / no_op,
+        bulk_1000_per_s=uniform[1000],
+        bulk_8000_per_s=uniform[8000],
+        hot_over_uniform=statistics.geometric_mean(hot_over_uniform),
+        bulk_over_tpcb=uniform[1000] / tpcb,
+        bulk_8000_over_tpcb=uniform[8000] / tpcb,
     )
 
 
@@ -166,11 +169,12 @@ def measure_reads(bench: Bench, target: House, accounts: int) -> None:
     """Reads of balances while half of what it can is written."""
     answers = target.folder / "reads"
     plan = {"accounts": accounts, "seconds": bench.seconds}
+    most = bench.run(target, 1000, "uniform", **plan)
     reader = target.start(
         method="GET", path=f"{ROUTES}/accounts", connections=1, per_s=100,
         answers=str(answers), **plan,
     )  # fmt: skip
-    bench.run(target, 1000, "uniform", per_s=bench.figures["bulk_1000_per_s"] / 2, **plan)
+    bench.run(target, 1000, "uniform", per_s=most / 2, **plan)
     target.finish(reader)
     bench.say(balance_read_p99_ms=invariants.read_only(answers).at(0.99))
 
