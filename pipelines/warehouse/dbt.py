@@ -90,15 +90,16 @@ class Dbt:
 
         `restricted` by itself is made of `general` as it stands.
         """
+        is_prepared = self._prepared.issuperset(names)
         # A first build, and one from nothing, asks other questions than an increment does.
-        is_increment = self._prepared.issuperset(names) and not full_refresh
+        is_increment = is_prepared and not full_refresh
         compared = is_increment and self._compared.issuperset(names)
         run = ["--vars", json.dumps(variables() | {"contracts_compared": compared})]
         if not self._prepared:
             self._invoke(["seed", *run])
         select = [] if "general" in names else ["--select", RULES]
         left_out = [] if "restricted" in names or select else [RULES]
-        if self._prepared.issuperset(names):
+        if is_prepared:
             left_out += UNCHANGING
         exclude = ["--exclude", *left_out] if left_out else []
         refresh = ["--full-refresh"] if full_refresh else []

@@ -116,20 +116,24 @@ def measure_bursts(bench: Bench, target: House, accounts: int) -> None:
          "writer us", "PG us", "behind", "foreign")))  # fmt: skip
     bench.run(target, 1000, "uniform", accounts=accounts, seconds=2)  # warms everything up
     bench.runs.clear()
-    no_op, tpcb = measure_no_op(bench, target), 0.0
+    no_op = measure_no_op(bench, target)
     uniform: dict[int, float] = {}
     hot_over_uniform: list[float] = []
-    for bulk in CONNECTIONS:
-        # What is compared is measured side by side, for no machine is the same minutes later: uniform
-        # before and after the others, TPC-B between the two sizes that it is compared with.
-        first, *_, hot, last = [
-            bench.run(target, bulk, workload, accounts=accounts)
-            for workload in (*WORKLOADS, "uniform")
-        ]
-        uniform[bulk] = (first + last) / 2
-        hot_over_uniform.append(hot / uniform[bulk])
-        if bulk == 1000:
-            tpcb = references.tpcb_per_s(target.postgres, bench.seconds)
+
+    def measure(*sizes: int) -> None:
+        for bulk in sizes:
+            first, *_, hot, last = [
+                bench.run(target, bulk, workload, accounts=accounts)
+                for workload in (*WORKLOADS, "uniform")
+            ]
+            uniform[bulk] = (first + last) / 2
+            hot_over_uniform.append(hot / uniform[bulk])
+
+    # What is compared is measured side by side, for no machine is the same minutes later: uniform
+    # before and after the others, TPC-B between the two sizes that it is compared with.
+    measure(0, 100, 1000)
+    tpcb = references.tpcb_per_s(target.postgres, bench.seconds)
+    measure(8000)
     single = next(run for run in bench.runs if run["bulk"] == 1)
     print()
     bench.say(
